@@ -1,0 +1,98 @@
+"""What one KRaft node is told, which ports it may take, and whether it answers."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+HOST = "127.0.0.1"
+DEFAULT_PORT = 19092
+# Above this, systems hand ports out to outgoing connections, and one of those may hold ours.
+FIRST_EPHEMERAL_PORT = 32768
+
+
+class BrokerError(Exception):
+    """Says what is wrong and what to do about it."""
+
+
+def is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return True
+    with socket.socket() as probe:  # another interface's wildcard may hold it all the same
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def free_port(start: int = DEFAULT_PORT, count: int = 1) -> int:
+    """The first of `count` neighbouring ports, none of them taken, at or after `start`."""
+    for first in range(start, FIRST_EPHEMERAL_PORT - count, count):
+        if not any(is_taken(port) for port in range(first, first + count)):
+            return first
+    raise BrokerError(f"no {count} free ports between {start} and {FIRST_EPHEMERAL_PORT}")
+
+
+def properties(node: int, ports: Sequence[int], controllers: Sequence[int], data: Path) -> str:
+    copies = len(ports)
+    in_sync = min(2, copies)
+    voters = ",".join(f"{index}@{HOST}:{port}" for index, port in enumerate(controllers, 1))
+    settings: dict[str, object] = {
+        "process.roles": "broker,controller",
+        "node.id": node,
+        "controller.quorum.voters": voters,
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://{HOST}:{ports[node - 1]},"
+        f"CONTROLLER://{HOST}:{controllers[node - 1]}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{ports[node - 1]}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": data,
+        "auto.create.topics.enable": "false",
+        "default.replication.factor": copies,
+        "min.insync.replicas": in_sync,
+        "offsets.topic.replication.factor": copies,
+        "offsets.topic.num.partitions": 4,
+        "offsets.retention.minutes": 43_200,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": in_sync,
+        "transaction.state.log.num.partitions": 4,
+        "group.initial.rebalance.delay.ms": 0,
+        "group.min.session.timeout.ms": 1000,
+        # a node that was killed comes back only after its old session has run out
+        "broker.session.timeout.ms": 4000,
+        "broker.heartbeat.interval.ms": 500,
+        "num.network.threads": 2,
+        "num.io.threads": 4,
+        "background.threads": 2,
+        "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+    }
+    return "".join(f"{key}={value}\n" for key, value in settings.items())
+
+
+def brokers_seen_by(port: int) -> int:
+    """How many live brokers a node names in answer to a Metadata request (version 7)."""
+    body = struct.pack(">hhihi?", 3, 7, 1, -1, 0, False)  # no client id, no topics, create none
+    try:
+        with socket.create_connection((HOST, port), timeout=2) as connection:
+            connection.sendall(struct.pack(">i", len(body)) + body)
+            with connection.makefile("rb") as answer:
+                _size, _correlation, _throttle, brokers = struct.unpack(">iiii", answer.read(16))
+    except (OSError, struct.error):
+        return 0
+    return int(brokers)
+
+
+def command_line(pid: int) -> str:
+    """Empty when there is no such process, or only its exit code is left."""
+    if Path("/proc/self/cmdline").exists():
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            return ""
+    command = ["ps", "-ww", "-p", str(pid), "-o", "command="]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout

@@ -1,0 +1,71 @@
+"""One call of a provider, as it is remembered in the job's state."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from outlast_schemas.fields import count, optional_count, optional_text, text
+
+__all__ = ["Attempt", "VerdictWord"]
+
+
+class VerdictWord(StrEnum):
+    """What one call came to: ``succeeded`` or one of eight failures."""
+
+    SUCCEEDED = "succeeded"
+    RETRY_LATER = "retry_later"
+    PROVIDER_DOWN = "provider_down"
+    ACCOUNT_BLOCKED = "account_blocked"
+    JOB_REJECTED = "job_rejected"
+    CONTEXT_TOO_LONG = "context_too_long"
+    CONTENT_POLICY = "content_policy"
+    MISROUTED = "misrouted"
+    AMBIGUOUS = "ambiguous"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """``n`` counts from 1 in each run; ``at`` is epoch ms, ``ms`` how long the call took."""
+
+    n: int
+    provider: str
+    model: str
+    at: int
+    ms: int
+    verdict: VerdictWord
+    status: int | None = None
+    note: str | None = None
+    request_id: str | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """The attempt as it stands in ``outlast-state``; what is unknown is left out."""
+        fields: dict[str, object] = {
+            "n": self.n,
+            "provider": self.provider,
+            "model": self.model,
+            "at": self.at,
+            "ms": self.ms,
+            "verdict": self.verdict.value,
+        }
+        if self.status is not None:
+            fields["status"] = self.status
+        if self.note is not None:
+            fields["note"] = self.note
+        if self.request_id is not None:
+            fields["request_id"] = self.request_id
+        return fields
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, object]) -> "Attempt":
+        """Read one attempt. Raises ``KeyError``, ``TypeError`` or ``ValueError`` on a misfit."""
+        return cls(
+            n=count(fields["n"]),
+            provider=text(fields["provider"]),
+            model=text(fields["model"]),
+            at=count(fields["at"]),
+            ms=count(fields["ms"]),
+            verdict=VerdictWord(text(fields["verdict"])),
+            status=optional_count(fields.get("status")),
+            note=optional_text(fields.get("note")),
+            request_id=optional_text(fields.get("request_id")),
+        )

@@ -1,0 +1,154 @@
+"""What the parts of one process share: the clock, the way out, the fleet's health, the slot."""
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Literal
+
+from faststream.kafka import KafkaBroker
+
+from outlast.core.lifecycle import Outgoing, SetAside, records
+from outlast.edges.clock import BrokerClock
+from outlast.edges.codec import Codec
+from outlast.edges.kafka.assignment import Assignment
+from outlast.edges.kafka.connection import (
+    Cluster,
+    groupless_consumer,
+    largest_record,
+    producer,
+)
+from outlast.edges.kafka.feed import Feed, Room, Stage
+from outlast.edges.kafka.groups import Groups
+from outlast.edges.kafka.outbox import Outbox
+from outlast.edges.kafka.subscribers import Subscriber, connected_broker, feed_subscriber
+from outlast.edges.kafka.tables import HealthTable
+from outlast.edges.process import Moving, Process
+from outlast.edges.settings import Settings
+from outlast.edges.slot import Slot
+from outlast_schemas.dead_letter import Reason
+from outlast_schemas.job import Job
+from outlast_schemas.topics import Topics
+
+__all__ = ["Parts"]
+
+
+class Parts:
+    """Shared things, and the list of what will run."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        cluster: Cluster,
+        broker: KafkaBroker,
+        slot: Slot,
+        begin_at: Literal["earliest", "latest"] | None,
+    ) -> None:
+        """Make what is shared; :meth:`connected` is the way to get one."""
+        kafka = settings.kafka
+        self.kafka = kafka
+        self.catalogue = settings.catalogue
+        self.broker = broker
+        self.slot = slot
+        self.topics = Topics(kafka.prefix)
+        self.groups = Groups(kafka.prefix)
+        self.clock = BrokerClock()
+        self.codec = Codec(cluster.id, self.topics)
+        self.outbox = Outbox(
+            partial(producer, kafka),
+            self.codec,
+            self.clock,
+            largest=largest_record(kafka),
+            too_large=self._too_large,
+        )
+        self.health = HealthTable(partial(groupless_consumer, kafka, self.topics.health))
+        self.moving: list[Moving] = []
+        self.others: list[Subscriber] = []
+        self.background: list[Callable[[], Coroutine[Any, Any, None]]] = [self.health.run]
+        self.let_go: list[Callable[[], None]] = [self.clock.let_go]
+        self.close: list[Callable[[], Awaitable[None]]] = [
+            broker.stop,
+            self.health.stop,
+            self.outbox.stop,
+        ]
+        self._begin_at = begin_at
+
+    @classmethod
+    async def connected(
+        cls,
+        settings: Settings,
+        cluster: Cluster,
+        *,
+        purpose: str,
+        instance: str | None,
+        begin_at: Literal["earliest", "latest"] | None,
+    ) -> "Parts":
+        """Connect the way out and read the fleet's health to its end: before anything decides."""
+        slot = Slot.take(f"{cluster.id}.{settings.kafka.prefix}.{purpose}", instance)
+        parts = cls(settings, cluster, await connected_broker(settings.kafka), slot, begin_at)
+        await parts.outbox.start()
+        await parts.health.start()
+        return parts
+
+    def assignment(self, name: str, subscriber: Callable[[], Subscriber]) -> Assignment:
+        """The partitions of a feed whose subscriber is made a moment later."""
+        return Assignment(
+            name=name,
+            consumer=lambda: subscriber().consumer,
+            clock=self.clock,
+            begin_at=self._begin_at,
+        )
+
+    def add_feed(
+        self,
+        name: str,
+        topics: tuple[str, ...],
+        group: str,
+        stage: Stage,
+        room: Callable[[], int],
+        assignment: Assignment | None = None,
+    ) -> Moving:
+        """Put a feed together: consumer, partitions, engine."""
+        holder: list[Subscriber] = []
+        assignment = assignment or self.assignment(name, lambda: holder[0])
+        holder.append(
+            feed_subscriber(
+                self.broker,
+                self.kafka,
+                topics,
+                group=group,
+                instance=self.slot.name,
+                listener=assignment,
+            )
+        )
+        feed = Feed(
+            name=name,
+            assignment=assignment,
+            codec=self.codec,
+            stage=stage,
+            set_aside=self.set_aside,
+            room=Room(room),
+            may_start=lambda: not self.outbox.is_blocked,
+        )
+        moving = Moving(feed, assignment, holder[0])
+        self.moving.append(moving)
+        return moving
+
+    async def set_aside(self, job: Job, reason: Reason, detail: str) -> None:
+        """Dead-letter a job whose record or stage is at fault."""
+        decision = SetAside(job, reason, detail)
+        await self.outbox.send(records(decision, self.topics, self.catalogue, self.clock.now()))
+
+    def _too_large(self, job: Job) -> Sequence[Outgoing]:
+        detail = "with what Outlast adds to it, the record does not fit its next topic"
+        decision = SetAside(job, Reason.TOO_LARGE, detail)
+        return records(decision, self.topics, self.catalogue, self.clock.now())
+
+    def process(self) -> Process:
+        """All that was added, ready to run."""
+        return Process(
+            moving=self.moving,
+            others=self.others,
+            background=self.background,
+            let_go=self.let_go,
+            close=self.close,
+            drain_seconds=self.catalogue.defaults.drain_seconds,
+        )

@@ -1,0 +1,203 @@
+"""How each stage is put together from its decision, its ports and its feed."""
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from time import time
+from typing import Any, Final
+
+import orjson
+from aiokafka import TopicPartition
+
+from outlast.app.parts import Parts
+from outlast.core.policy import Provider, Target
+from outlast.core.verdict import Verdict
+from outlast.edges.codec import Encoded
+from outlast.edges.kafka.subscribers import Subscriber, vitals_subscriber
+from outlast.edges.kafka.sweeps import Sweeps
+from outlast.edges.pool import ProviderPool, Share
+from outlast.edges.providers.call import ProviderCall
+from outlast.edges.providers.families import probe_body
+from outlast.edges.providers.transport import Transport
+from outlast.health import VerdictOwner
+from outlast.park import park
+from outlast.ports import HealthPorts, ParkPorts, Ports, WorkPorts
+from outlast.retry import retry
+from outlast.route import route
+from outlast.work import work
+from outlast_schemas.attempt import VerdictWord
+from outlast_schemas.health import EVERY_MODEL, Health
+from outlast_schemas.job import Job
+from outlast_schemas.vitals import Vitals
+
+__all__ = ["add_health", "add_park", "add_retry", "add_route", "add_work"]
+
+MOVES_IN_FLIGHT: Final = 4_000
+"""Per topic, for stages that only move records; a waiting job costs a few KB."""
+HANDED_ON_IN_FLIGHT: Final = 1_000
+"""How many jobs of a pool whose provider is down are handed on side by side."""
+PROBE_SECONDS: Final = 10.0
+TICK_SECONDS: Final = 1.0
+
+
+def add_route(parts: Parts) -> None:
+    """The first door."""
+    ports = _ports(parts)
+    parts.add_feed(
+        "route",
+        (parts.topics.jobs,),
+        parts.groups.route,
+        lambda job: route(job, ports),
+        lambda: MOVES_IN_FLIGHT,
+    )
+
+
+def add_retry(parts: Parts) -> None:
+    """The second door."""
+    ports = _ports(parts)
+    parts.add_feed(
+        "retry",
+        parts.topics.retries,
+        parts.groups.retry,
+        lambda job: retry(job, ports),
+        lambda: MOVES_IN_FLIGHT,
+    )
+
+
+def add_park(parts: Parts) -> None:
+    """The third door, and what opens it."""
+    sweeps = Sweeps(
+        catalogue=parts.catalogue,
+        clock=parts.clock,
+        fleet=parts.health.fleet,
+        ends=lambda: moving.assignment.ends(),
+    )
+    ports = ParkPorts(**_shared(parts), sweeps=sweeps)
+    moving = parts.add_feed(
+        "park",
+        (parts.topics.parked,),
+        parts.groups.park,
+        lambda job: park(job, ports),
+        lambda: MOVES_IN_FLIGHT,
+    )
+    parts.health.watch(sweeps.saw)
+    parts.background.append(sweeps.run)
+    parts.let_go.append(sweeps.let_go)
+
+
+def add_work(parts: Parts, provider: Provider, key: str | None, most: int) -> None:
+    """One provider's pool."""
+    topic = parts.topics.work(provider.name)
+    transport = Transport()
+    call = ProviderCall(provider, key, transport, time)
+    holder: list[Subscriber] = []
+    assignment = parts.assignment(f"work.{provider.name}", lambda: holder[0])
+    share = Share(assignment, topic, provider.limits.concurrency, most)
+    pool = ProviderPool(
+        provider=provider.name,
+        worker=parts.slot.incarnation,
+        clock=parts.clock,
+        share=share,
+        tell=partial(_tell, parts),
+        probe=partial(_probe, parts, provider.name, call),
+    )
+    ports = WorkPorts(**_shared(parts), call=call, pool=pool)
+
+    def room() -> int:
+        up = parts.health.fleet().is_up(Target(provider.name, EVERY_MODEL), parts.clock.now())
+        return share() if up else HANDED_ON_IN_FLIGHT
+
+    moving = parts.add_feed(
+        f"work.{provider.name}",
+        (topic,),
+        parts.groups.work(provider.name),
+        lambda job: work(job, provider.name, ports),
+        room,
+        assignment,
+    )
+    holder.append(moving.subscriber)
+
+    def saw(before: Health | None, after: Health) -> None:
+        pool.saw(before, after)
+        moving.feed.wake()
+
+    parts.health.watch(saw)
+    parts.background.append(pool.run)
+    parts.let_go.append(pool.stop)
+    parts.close.append(transport.aclose)
+
+
+def add_health(parts: Parts) -> None:
+    """The owner of verdicts."""
+    partitions: dict[str, int] = {}
+
+    def owns(provider: str) -> bool:
+        tp = TopicPartition(parts.topics.vitals, partitions[provider])
+        return subscriber.is_started and tp in subscriber.consumer.assignment()
+
+    owner = VerdictOwner(
+        HealthPorts(clock=parts.clock, verdicts=_Verdicts(parts), known=parts.health.of), owns
+    )
+
+    async def saw(vitals: Vitals, partition: int) -> None:
+        partitions[vitals.provider] = partition
+        await owner.saw(vitals)
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            await owner.tick()
+
+    subscriber = vitals_subscriber(
+        parts.broker,
+        parts.topics.vitals,
+        group=parts.groups.health,
+        instance=parts.slot.name,
+        saw=saw,
+    )
+    parts.others.append(subscriber)
+    parts.background.append(tick)
+
+
+class _Verdicts:
+    """Writes verdicts to the fleet."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def publish(self, health: Health) -> None:
+        """Return when it is acknowledged."""
+        value = orjson.dumps(health.to_json())
+        topic = self._parts.topics.health
+        await self._parts.outbox.write(Encoded(topic, health.provider.encode(), value, []))
+
+
+async def _tell(parts: Parts, vitals: Vitals) -> None:
+    value = orjson.dumps(vitals.to_json())
+    topic = parts.topics.vitals
+    await parts.outbox.write(Encoded(topic, vitals.provider.encode(), value, []))
+
+
+async def _probe(parts: Parts, provider: str, call: ProviderCall) -> Verdict:
+    """One real call of one token, at the first model that a route asks of the provider."""
+    targets = (each for route in parts.catalogue.routes.values() for each in route.targets)
+    target = next((each for each in targets if each.provider == provider), None)
+    if target is None:
+        # Nothing to ask for: the next job is the probe.
+        return Verdict(word=VerdictWord.SUCCEEDED, note="no route names a model of it")
+    return await call(probe_body(target.model), target, PROBE_SECONDS)
+
+
+def _ports(parts: Parts) -> Ports:
+    return Ports(**_shared(parts))
+
+
+def _shared(parts: Parts) -> Mapping[str, Any]:
+    return {
+        "catalogue": parts.catalogue,
+        "topics": parts.topics,
+        "clock": parts.clock,
+        "outbox": parts.outbox,
+        "codec": parts.codec,
+        "fleet": parts.health,
+    }

@@ -1,0 +1,217 @@
+"""Which published records are jobs: the headers, the body's shape, the route, the deadline."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, cast
+
+from outlast.core.policy import MAX_TTL_SECONDS, Catalogue, OnAmbiguous, Route
+from outlast_schemas import headers as h
+from outlast_schemas.dead_letter import Reason
+from outlast_schemas.job import Job, Origin
+
+__all__ = ["Admitted", "Fault", "Terms", "admit", "derived_id", "fault_in_id", "terms"]
+
+NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "outlast")
+OPERATIONS: Final = ("chat.completions", "embeddings")
+ON_AMBIGUOUS: Final = ("alternate", "retry", "hold")
+MAX_ID: Final = 128
+HEADER_ROOM: Final = 48 * 1024
+"""Bytes of headers a job may bring; the rest of the 64 KB is for what Outlast adds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a record is not a job that can be served, in words for the one who published it."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the job's headers ask for. ``scope`` ``None`` allows every provider."""
+
+    scope: frozenset[str] | None = None
+    on_ambiguous: OnAmbiguous | None = None
+    results: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A job that can be served, with its state begun."""
+
+    job: Job
+    route: Route
+
+
+def derived_id(cluster: str, origin: Origin) -> str:
+    """The id of a job whose publisher named none: the same for each redelivery of its record."""
+    parts = (cluster, origin.topic, origin.partition, origin.offset, origin.appended)
+    return str(uuid.uuid5(NAMESPACE, "/".join(map(str, parts))))
+
+
+def fault_in_id(raw: bytes) -> Fault | None:
+    """Whether ``ce_id`` cannot be a job id: 1 to 128 printable ASCII characters."""
+    if 1 <= len(raw) <= MAX_ID and all(0x20 <= byte < 0x7F for byte in raw):
+        return None
+    return _bad(h.ID, f"a job id is 1 to {MAX_ID} printable ASCII characters")
+
+
+def admit(job: Job, body: object | Fault, catalogue: Catalogue) -> Admitted | Fault:
+    """Check a published job and begin its state.
+
+    Args:
+        job: as decoded; its state holds ``accepted``, and of a replay the run and the attempts.
+        body: the parsed body, or why it could not be parsed.
+        catalogue: the configured routes and providers.
+    """
+    fault = _too_large(job, catalogue) or (body if isinstance(body, Fault) else None)
+    if fault is not None:
+        return fault
+    asked = terms(job.headers, catalogue)
+    if isinstance(asked, Fault):
+        return asked
+    shape = _fault_in_shape(body, job.header(h.OPERATION) or OPERATIONS[0])
+    if shape is not None:
+        return shape
+    route = _route(job, cast(Mapping[str, object], body), catalogue)
+    if isinstance(route, Fault):
+        return route
+    deadline = _deadline(job, catalogue.ttl_seconds(route))
+    if isinstance(deadline, Fault):
+        return deadline
+    state = replace(job.state, route=route.name, deadline=deadline)
+    return Admitted(replace(job, state=state), route)
+
+
+def terms(headers: h.Headers, catalogue: Catalogue) -> Terms | Fault:
+    """Read what the headers ask for; null values count as absent, meaningless ones are faults."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        if value is None or not name.startswith(h.OURS):
+            continue
+        try:
+            found[name] = value.decode()
+        except UnicodeDecodeError:
+            return _bad(name, "it is not valid UTF-8")
+        if not found[name].strip():
+            return _bad(name, "it is empty")
+    return _read_terms(found, catalogue)
+
+
+def _read_terms(found: Mapping[str, str], catalogue: Catalogue) -> Terms | Fault:
+    if (operation := found.get(h.OPERATION)) is not None and operation not in OPERATIONS:
+        return _bad(h.OPERATION, f"it is one of {', '.join(OPERATIONS)}")
+    if (ambiguous := found.get(h.ON_AMBIGUOUS)) is not None and ambiguous not in ON_AMBIGUOUS:
+        return _bad(h.ON_AMBIGUOUS, f"it is one of {', '.join(ON_AMBIGUOUS)}")
+    if (results := found.get(h.RESULTS)) is not None and results not in catalogue.results:
+        return _bad(h.RESULTS, f"it is one of {', '.join(sorted(catalogue.results))}")
+    scope = _scope(found.get(h.SCOPE), catalogue)
+    if isinstance(scope, Fault):
+        return scope
+    return Terms(scope=scope, on_ambiguous=cast(OnAmbiguous | None, ambiguous), results=results)
+
+
+def _scope(text: str | None, catalogue: Catalogue) -> frozenset[str] | Fault | None:
+    if text is None:
+        return None
+    entries = frozenset(entry.strip() for entry in text.split(",") if entry.strip())
+    if not entries:
+        return Fault(Reason.SCOPE, f"{h.SCOPE} names nobody")
+    unknown = [
+        entry
+        for entry in sorted(entries)
+        if not entry.startswith("jurisdiction:") and entry not in catalogue.providers
+    ]
+    if unknown:
+        known = ", ".join(sorted(catalogue.providers))
+        return Fault(Reason.SCOPE, f"{h.SCOPE} names {', '.join(unknown)}; providers are {known}")
+    return entries
+
+
+def _too_large(job: Job, catalogue: Catalogue) -> Fault | None:
+    if len(job.body) > catalogue.max_body_bytes:
+        return Fault(
+            Reason.TOO_LARGE,
+            f"the body has {len(job.body):,} bytes; the limit is {catalogue.max_body_bytes:,} "
+            "(kafka.max_body_bytes)",
+        )
+    size = sum(len(name) + len(value or b"") for name, value in job.headers)
+    if size > HEADER_ROOM:
+        return Fault(Reason.TOO_LARGE, f"the headers have {size:,} bytes; room is {HEADER_ROOM:,}")
+    return None
+
+
+def _fault_in_shape(body: object, operation: str) -> Fault | None:
+    if not isinstance(body, Mapping):
+        return Fault(Reason.BAD_REQUEST, "the body is JSON but not an object")
+    model = body.get("model")
+    if model is not None and not isinstance(model, str):
+        return Fault(Reason.BAD_REQUEST, "model is not a string")
+    if operation == "embeddings":
+        return None if body.get("input") else Fault(Reason.BAD_REQUEST, "input is missing")
+    return _fault_in_messages(body.get("messages"))
+
+
+def _fault_in_messages(messages: object) -> Fault | None:
+    if not isinstance(messages, list) or not messages:
+        return Fault(Reason.BAD_REQUEST, "messages is not a list with at least one message")
+    for number, message in enumerate(messages):
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            return Fault(Reason.BAD_REQUEST, f"messages[{number}] is not an object with a role")
+        content = message.get("content")
+        if content is not None and not isinstance(content, str | list):
+            return Fault(
+                Reason.BAD_REQUEST, f"messages[{number}].content is neither text nor a list"
+            )
+    return None
+
+
+def _route(job: Job, body: Mapping[str, object], catalogue: Catalogue) -> Route | Fault:
+    asked = job.header(h.ROUTE)
+    named = catalogue.routes.get(asked) if asked is not None else None
+    if asked is None:
+        model = cast(str | None, body.get("model"))
+        name = model if model is not None else catalogue.defaults.route
+        named = catalogue.route(name) if name is not None else None
+        asked = name if name is not None else "(none: the body names no model)"
+    if named is not None:
+        return named
+    known = ", ".join(sorted(catalogue.routes)) or "(none configured)"
+    return Fault(
+        Reason.UNKNOWN_ROUTE,
+        f"{asked[:200]} is neither a route nor a configured provider/model; routes are {known}",
+    )
+
+
+def _deadline(job: Job, ttl_seconds: float) -> int | Fault:
+    accepted = job.state.accepted
+    latest = accepted + MAX_TTL_SECONDS * 1000
+    if (text := job.header(h.DEADLINE)) is not None:
+        try:
+            instant = datetime.fromisoformat(text)
+        except ValueError:
+            instant = None
+        if instant is None or instant.tzinfo is None:
+            return _bad(h.DEADLINE, "it is an RFC 3339 instant such as 2026-03-30T06:00:00Z")
+        return min(latest, int(instant.astimezone(UTC).timestamp() * 1000))
+    if (text := job.header(h.TTL_SECONDS)) is not None:
+        seconds = _positive(text)
+        if seconds is None:
+            return _bad(h.TTL_SECONDS, "it is a number of seconds above 0")
+        return min(latest, accepted + int(seconds * 1000))
+    return min(latest, accepted + int(ttl_seconds * 1000))
+
+
+def _positive(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 < number < float("inf") else None
+
+
+def _bad(name: str, rule: str) -> Fault:
+    return Fault(Reason.BAD_HEADER, f"{name}: {rule}")

@@ -1,0 +1,115 @@
+"""Which target takes a job now: the one decision behind route, retry and park."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from outlast.core.policy import Catalogue, Provider, Route, Target
+from outlast_schemas.dead_letter import Reason
+from outlast_schemas.health import EVERY_MODEL, BreakerWord, Health
+
+__all__ = ["Choice", "Fleet", "Later", "NobodyUp", "Refuse", "Send", "choose", "eligible"]
+
+STALE_MS = 30_000
+"""A verdict older than this counts as unknown, and unknown as closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What is known of all providers, by name."""
+
+    health: Mapping[str, Health]
+
+    def is_up(self, target: Target, now: int) -> bool:
+        """Whether jobs may be sent there; nothing known counts as up."""
+        known = self.health.get(target.provider)
+        if known is None or now - known.at > STALE_MS:
+            return True
+        verdict = known.models.get(target.model) or known.models.get(EVERY_MODEL)
+        return verdict is None or verdict.state is BreakerWord.CLOSED
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send it to this target now."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Somebody is up, but the job avoids all of them until ``due`` (epoch ms)."""
+
+    due: int
+
+
+@dataclass(frozen=True, slots=True)
+class NobodyUp:
+    """No eligible provider is up: wait, free of charge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Nobody in the configuration may or can ever take it."""
+
+    reason: Reason
+    detail: str
+
+
+Choice = Send | Later | NobodyUp | Refuse
+
+
+def choose(
+    route: Route,
+    scope: frozenset[str] | None,
+    avoid: Mapping[str, int],
+    fleet: Fleet,
+    catalogue: Catalogue,
+    now: int,
+) -> Choice:
+    """Pick the first eligible target that is up and not avoided.
+
+    Args:
+        route: the targets in order of preference, and the route's own scope.
+        scope: what the job allows; ``None`` allows all.
+        avoid: provider or ``provider/model`` → epoch ms until which it is not chosen.
+        fleet: the verdicts.
+        catalogue: the configured providers, for their jurisdictions.
+        now: epoch ms, the broker's clock.
+    """
+    allowed = eligible(route, scope, catalogue)
+    if not allowed:
+        return Refuse(Reason.SCOPE, f"no target of route {route.name} lies within the job's scope")
+    up = [target for target in allowed if fleet.is_up(target, now)]
+    if not up:
+        return NobodyUp()
+    waits = {target: avoided_until(target, avoid) for target in up}
+    for target, until in waits.items():
+        if until <= now:
+            return Send(target)
+    return Later(min(waits.values()))
+
+
+def avoided_until(target: Target, avoid: Mapping[str, int]) -> int:
+    """Until when (epoch ms) a job avoids the target, be it by its provider or by itself."""
+    return max(avoid.get(target.provider, 0), avoid.get(str(target), 0))
+
+
+def eligible(
+    route: Route, scope: frozenset[str] | None, catalogue: Catalogue
+) -> tuple[Target, ...]:
+    """The route's targets that both the job's scope and the route's own allow, in order."""
+    return tuple(
+        target
+        for target in route.targets
+        if (provider := catalogue.providers.get(target.provider)) is not None
+        and (scope is None or _within(provider, scope))
+        and (not route.scope or _within(provider, route.scope))
+    )
+
+
+def _within(provider: Provider, scope: Iterable[str]) -> bool:
+    return any(
+        entry == provider.name
+        or (provider.jurisdiction is not None and entry == f"jurisdiction:{provider.jurisdiction}")
+        for entry in scope
+    )

@@ -1,0 +1,112 @@
+"""What one provider call means: transport outcome, then body, then status, by tables.
+
+The order is that of the evidence: did the request leave, is the answer JSON, what code does it
+name, what does its text say, and only then the status. No status is believed alone: a 429 can
+mean four things and a 400 five.
+"""
+
+from dataclasses import replace
+
+from outlast.core.classify.answer import fault_in_answer
+from outlast.core.classify.error_body import ErrorBody, read_error
+from outlast.core.classify.note import note_of, one_line
+from outlast.core.classify.retry_after import retry_after
+from outlast.core.classify.rules import AMBIGUOUS, DOWN, FAMILY_RULES, SHARED_RULES
+from outlast.core.classify.statuses import word_of_status
+from outlast.core.verdict import Answered, Cut, MaybeExecuted, NotSent, Outcome, Verdict
+from outlast_schemas.attempt import VerdictWord
+
+__all__ = ["classify", "retry_after"]
+
+SUSPECT = frozenset({VerdictWord.PROVIDER_DOWN, VerdictWord.AMBIGUOUS})
+"""The verdicts that speak against the provider."""
+
+
+def classify(family: str, outcome: Outcome, now: float) -> Verdict:
+    """Give the verdict on one call.
+
+    Args:
+        family: ``compatible``, ``openai``, ``deepseek`` or ``anthropic``; any other is judged
+            by the rules they share.
+        outcome: what the transport saw; a good answer is already an OpenAI ``chat.completion``.
+        now: epoch seconds, to read a ``Retry-After`` that is a date.
+
+    Returns:
+        The verdict; ``served`` is left to the caller, who knows the provider and the bytes.
+    """
+    match outcome:
+        case Answered():
+            return _judge(family, outcome, now)
+        case NotSent(note=note):
+            return Verdict(word=VerdictWord.PROVIDER_DOWN, note=one_line(note), evidence=True)
+        case MaybeExecuted(note=note, status=status):
+            return Verdict(
+                word=VerdictWord.AMBIGUOUS, status=status, note=one_line(note), evidence=True
+            )
+        case Cut(clock=clock, note=note):
+            # The job's own deadline says nothing about the provider.
+            return Verdict(
+                word=VerdictWord.AMBIGUOUS, note=one_line(note), evidence=clock != "deadline"
+            )
+
+
+def _judge(family: str, answer: Answered, now: float) -> Verdict:
+    request_id = _request_id(answer)
+    if 200 <= answer.status < 300:
+        verdict = _judge_success(family, answer)
+    else:
+        error = read_error(answer.payload)
+        verdict = _failed(_word(family, answer.status, error, answer), answer, error)
+    if verdict.word is VerdictWord.SUCCEEDED:
+        return replace(verdict, request_id=request_id)
+    wait = retry_after(answer.headers, answer.payload, now)
+    return replace(verdict, request_id=request_id, retry_after=wait)
+
+
+def _judge_success(family: str, answer: Answered) -> Verdict:
+    if not answer.body.strip():
+        # Accepted, perhaps run and billed, and no answer came: the definition of ambiguous.
+        # DeepSeek does this under load (DeepSeek-R1 #314), often after a minute's work.
+        return _failed(AMBIGUOUS, answer, ErrorBody(text="empty body"))
+    if answer.payload is None:
+        word = DOWN if _is_html(answer) else AMBIGUOUS
+        return _failed(word, answer, ErrorBody(text="the body is not JSON"))
+    error = read_error(answer.payload)
+    if error.is_error:
+        # An error inside a 200 means what it would have meant as a status of its own.
+        status = error.status or 200
+        return _failed(_word(family, status, error, answer), answer, error)
+    fault = fault_in_answer(answer.payload)
+    if fault is None:
+        return Verdict(word=VerdictWord.SUCCEEDED, status=answer.status)
+    return _failed(fault.word, answer, ErrorBody(text=fault.detail))
+
+
+def _word(family: str, status: int, error: ErrorBody, answer: Answered) -> VerdictWord:
+    for rule in (*FAMILY_RULES.get(family, ()), *SHARED_RULES):
+        if rule.fits(status, error):
+            return rule.word
+    return word_of_status(status, is_html=_is_html(answer))
+
+
+def _failed(word: VerdictWord, answer: Answered, error: ErrorBody) -> Verdict:
+    note = note_of(answer.status, error, b"" if answer.payload is not None else answer.body)
+    return Verdict(word=word, status=answer.status, note=note, evidence=word in SUSPECT)
+
+
+def _is_html(answer: Answered) -> bool:
+    if answer.payload is not None:
+        return False
+    declared = "html" in answer.headers.get("content-type", "").lower()
+    return declared or answer.body.lstrip()[:15].lower().startswith((b"<!doctype", b"<html"))
+
+
+def _request_id(answer: Answered) -> str | None:
+    for name in ("x-request-id", "request-id"):
+        if value := answer.headers.get(name):
+            return one_line(value)
+    if isinstance(answer.payload, dict):
+        value = answer.payload.get("request_id")
+        if isinstance(value, str) and value:
+            return one_line(value)
+    return None

@@ -1,0 +1,122 @@
+"""The errors of each family, body by body.
+
+Texts are those of the providers' documents, their clients' sources and issue threads, as of
+November 2026.
+"""
+
+from typing import Final
+
+from outlast.drill.simulator.answers import Reply
+
+__all__ = [
+    "ANTHROPIC_ERRORS",
+    "DEEPSEEK_ERRORS",
+    "OPENAI_ERRORS",
+    "VLLM_ERRORS",
+    "invalid",
+    "openai_error",
+]
+
+
+def openai_error(
+    status: int, message: str, kind: str, code: str | None, param: str | None = None
+) -> Reply:
+    error = {"message": message, "type": kind, "param": param, "code": code}
+    return Reply(status=status, body={"error": error})
+
+
+def anthropic_error(status: int, message: str, kind: str) -> Reply:
+    return Reply(
+        status=status,
+        body={
+            "type": "error",
+            "error": {"type": kind, "message": message},
+            "request_id": "req_simulated",
+        },
+    )
+
+
+def invalid(message: str) -> Reply:
+    return anthropic_error(400, message, "invalid_request_error")
+
+
+OPENAI_ERRORS: Final = {
+    "bad_key": openai_error(
+        401, "Incorrect API key provided.", "invalid_request_error", "invalid_api_key"
+    ),
+    "quota": openai_error(
+        429,
+        "You exceeded your current quota, please check your plan and billing details.",
+        "insufficient_quota",
+        "insufficient_quota",
+    ),
+    "throttle": openai_error(
+        429, "Rate limit reached for requests", "requests", "rate_limit_exceeded"
+    ),
+    "unavailable": openai_error(
+        503,
+        "The server is currently overloaded with other requests.",
+        "service_unavailable_error",
+        "server_is_overloaded",
+    ),
+    "reject": openai_error(
+        400, "The request was marked to be rejected.", "invalid_request_error", None
+    ),
+}
+
+DEEPSEEK_ERRORS: Final = {
+    "bad_key": openai_error(
+        401,
+        "Authentication Fails, Your api key is invalid",
+        "authentication_error",
+        "invalid_request_error",
+    ),
+    "quota": openai_error(402, "Insufficient Balance", "unknown_error", "invalid_request_error"),
+    "throttle": openai_error(
+        429,
+        "Too many requests, you may temporarily switch to alternative providers",
+        "rate_limit_error",
+        "rate_limit_error",
+    ),
+    "unavailable": openai_error(
+        503,
+        "Service is too busy. Please retry your request after a brief wait.",
+        "service_unavailable_error",
+        "service_unavailable_error",
+    ),
+    "reject": openai_error(
+        400,
+        "Invalid Format: the request was marked to be rejected",
+        "invalid_request_error",
+        "invalid_request_error",
+    ),
+}
+
+ANTHROPIC_ERRORS: Final = {
+    "bad_key": anthropic_error(401, "invalid x-api-key", "authentication_error"),
+    "quota": anthropic_error(
+        400,
+        "You have reached your specified API usage limits. You will regain access on "
+        "2027-01-01 at 00:00 UTC.",
+        "invalid_request_error",
+    ),
+    "throttle": anthropic_error(
+        429, "This request would exceed your rate limit", "rate_limit_error"
+    ),
+    "unavailable": anthropic_error(529, "Overloaded", "overloaded_error"),
+    "reject": invalid("messages: the request was marked to be rejected"),
+}
+
+
+def _vllm_error(status: int, message: str, kind: str) -> Reply:
+    error = {"message": message, "type": kind, "param": None, "code": status}
+    return Reply(status=status, body={"error": error})
+
+
+VLLM_ERRORS: Final = {
+    "bad_key": Reply(status=401, body={"error": "Unauthorized"}),
+    "quota": _vllm_error(402, "Payment required", "PaymentRequiredError"),
+    "throttle": _vllm_error(429, "The waiting queue is full", "TooManyRequestsError"),
+    "unavailable": _vllm_error(503, "The engine is not ready", "ServiceUnavailableError"),
+    "reject": _vllm_error(400, "The request was marked to be rejected", "BadRequestError"),
+}

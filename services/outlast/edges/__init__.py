@@ -1,0 +1,1 @@
+"""Everything that touches the world: Kafka, providers, settings, clocks, logs."""

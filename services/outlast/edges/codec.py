@@ -1,0 +1,241 @@
+"""Bytes to values and back: Kafka records to jobs, outgoing values to Kafka records."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+import orjson
+
+from outlast.core.admission import Fault, derived_id, fault_in_id
+from outlast.core.lifecycle import Hop, Outgoing
+from outlast_schemas import headers as h
+from outlast_schemas.dead_letter import DeadLetter, Reason
+from outlast_schemas.job import Job, Origin
+from outlast_schemas.result import Result
+from outlast_schemas.state import State
+from outlast_schemas.topics import Topics
+
+__all__ = ["Codec", "Decoded", "Encoded", "Record"]
+
+KEPT_BODY: Final = 64 * 1024
+"""What a dead letter keeps of a body that is too large."""
+MAX_REPLAYS: Final = 1_000
+
+
+class Record(Protocol):
+    """What is read of a Kafka record; aiokafka's ``ConsumerRecord`` has this shape."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Iterable[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A job, and what is wrong with its record when something is."""
+
+    job: Job
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A record ready for the producer."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes | None]]
+
+    @property
+    def size(self) -> int:
+        """Bytes that the broker will count, but for a few of framing."""
+        headers = sum(len(name) + len(value or b"") + 10 for name, value in self.headers)
+        return len(self.key) + len(self.value) + headers + 100
+
+
+class Codec:
+    """One cluster's codec; the cluster id goes into the ids derived for jobs without one."""
+
+    def __init__(self, cluster: str, topics: Topics) -> None:
+        """Know the cluster, and the topics whose headers are read and written differently."""
+        self._cluster = cluster
+        self._jobs = topics.jobs
+        self._dead_letters = topics.dead_letters
+
+    def decode(self, record: Record) -> Decoded:
+        """Read a record; a job always comes out, so that even garbage can be dead-lettered."""
+        origin = Origin(record.topic, record.partition, record.offset, record.timestamp)
+        headers = tuple(record.headers)
+        found: dict[str, bytes] = {}
+        for name, value in headers:
+            if value is not None and name in _LOOKED_AT:
+                found[name] = value
+        job_id, fault = self._id(found.get(h.ID), origin)
+        state = State(accepted=record.timestamp, deadline=record.timestamp, route="")
+        if record.topic != self._jobs:
+            state, fault = _state(found.get(h.STATE), state, fault)
+        elif h.REPLAY in found:
+            state = _replayed(found.get(h.STATE), state)
+        job = Job(
+            id=job_id,
+            body=record.value or b"",
+            headers=tuple(pair for pair in headers if pair[0] not in _REWRITTEN),
+            state=state,
+            origin=origin,
+            key=found[h.KEY] if h.KEY in found else self._publisher_key(record),
+        )
+        return Decoded(job, fault)
+
+    def _publisher_key(self, record: Record) -> bytes | None:
+        return record.key if record.topic == self._jobs else None
+
+    def _id(self, raw: bytes | None, origin: Origin) -> tuple[str, Fault | None]:
+        if raw is None:
+            return derived_id(self._cluster, origin), None
+        fault = fault_in_id(raw)
+        return (derived_id(self._cluster, origin) if fault else raw.decode()), fault
+
+    def body(self, job: Job) -> object | Fault:
+        """The parsed body, or the fault that it is no JSON in UTF-8."""
+        if not job.body:
+            return Fault(Reason.NOT_JSON, "the body is empty")
+        try:
+            parsed: object = orjson.loads(job.body)
+        except orjson.JSONDecodeError as error:
+            return Fault(Reason.NOT_JSON, f"the body is not JSON: {error}"[:300])
+        return parsed
+
+    def encode(self, outgoing: Outgoing, now: int) -> Encoded:
+        """Write a record; ``now`` is epoch ms, for ``ce_time`` of a result."""
+        match outgoing:
+            case Hop(topic, job):
+                return Encoded(topic, job.id.encode(), job.body, _job_headers(job))
+            case DeadLetter():
+                return self._dead_letter(outgoing)
+            case Result():
+                return _result(outgoing, now)
+
+    def _dead_letter(self, letter: DeadLetter) -> Encoded:
+        job = letter.job
+        cut = letter.reason is Reason.TOO_LARGE
+        headers = _job_headers(job, ours_only=cut)
+        headers += [
+            (h.REASON, letter.reason.value.encode()),
+            (h.DETAIL, letter.detail.encode()[:1_000]),
+            (h.FROM, str(job.origin).encode()),
+        ]
+        body = job.body[:KEPT_BODY] if cut else job.body
+        return Encoded(self._dead_letters, job.id.encode(), body, headers)
+
+
+_LOOKED_AT: Final = frozenset({h.ID, h.STATE, h.KEY, h.REPLAY})
+_REWRITTEN: Final = frozenset({h.STATE, h.KEY, h.REASON, h.DETAIL, h.FROM})
+_NOT_ON_RESULTS: Final = frozenset(
+    {
+        h.ID,
+        h.TYPE,
+        h.SOURCE,
+        h.TIME,
+        h.SPECVERSION,
+        h.SUBJECT,
+        h.CONTENT_TYPE,
+        h.OPERATION,
+        h.DEADLINE,
+        h.TTL_SECONDS,
+        h.SCOPE,
+        h.ON_AMBIGUOUS,
+        h.RESULTS,
+        h.ROUTE,
+        h.REPLAY,
+    }
+)
+
+
+def _object(raw: bytes) -> Mapping[str, object]:
+    parsed = orjson.loads(raw)
+    if not isinstance(parsed, dict):
+        raise TypeError("an object was expected")
+    return parsed
+
+
+def _state(raw: bytes | None, fallback: State, fault: Fault | None) -> tuple[State, Fault | None]:
+    if raw is None:
+        return fallback, fault or Fault(Reason.BAD_HEADER, f"{h.STATE} is missing")
+    try:
+        return State.from_json(_object(raw)), fault
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        return fallback, fault or Fault(Reason.BAD_HEADER, f"{h.STATE}: {error!r}"[:300])
+
+
+def _replayed(raw: bytes | None, fresh: State) -> State:
+    """The run and the attempts that a replay brought along; a state that misfits is ignored."""
+    try:
+        brought = State.from_json(_object(raw or b""))
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return fresh
+    replays = min(brought.replays, MAX_REPLAYS)
+    return replace(fresh, replays=replays, attempts=brought.attempts, extra=brought.extra)
+
+
+def _job_headers(job: Job, *, ours_only: bool = False) -> list[tuple[str, bytes | None]]:
+    kept = [
+        pair
+        for pair in job.headers
+        if pair[0] != h.ID and (not ours_only or pair[0].startswith(h.OURS))
+    ]
+    return [
+        (h.ID, job.id.encode()),
+        *kept,
+        *_key(job),
+        (h.STATE, orjson.dumps(job.state.to_json())),
+    ]
+
+
+def _key(job: Job) -> list[tuple[str, bytes | None]]:
+    return [] if job.key is None else [(h.KEY, job.key)]
+
+
+def _result(result: Result, now: int) -> Encoded:
+    job, served = result.job, result.served
+    ours_only = result.reason is Reason.TOO_LARGE
+    headers: list[tuple[str, bytes | None]] = [
+        (h.SPECVERSION, b"1.0"),
+        (h.ID, f"{job.id}/{job.state.replays}".encode()),
+        (h.TYPE, h.RESULT_TYPE.encode()),
+        (h.SOURCE, b"outlast"),
+        (h.SUBJECT, job.id.encode()),
+        (h.TIME, datetime.fromtimestamp(now / 1000, UTC).isoformat().encode()),
+        (h.CONTENT_TYPE, b"application/json"),
+        (h.STATUS, result.status.value.encode()),
+        (h.REPLAYS, str(job.state.replays).encode()),
+        (h.ROUTE, job.state.route.encode()),
+        (h.ATTEMPTS, str(job.state.calls).encode()),
+        *_served_headers(result),
+        *(
+            pair
+            for pair in job.headers
+            if pair[0] not in _NOT_ON_RESULTS and (not ours_only or pair[0].startswith(h.OURS))
+        ),
+        *_key(job),
+        (h.STATE, orjson.dumps(job.state.to_json())),
+    ]
+    body = served.body if served is not None else orjson.dumps(result.error_json())
+    return Encoded(result.topic, job.id.encode(), body, headers)
+
+
+def _served_headers(result: Result) -> Iterable[tuple[str, bytes | None]]:
+    served = result.served
+    if served is None:
+        return
+    yield h.PROVIDER, served.provider.encode()
+    yield h.MODEL, served.model.encode()
+    if served.prompt_tokens is not None:
+        yield h.PROMPT_TOKENS, str(served.prompt_tokens).encode()
+    if served.completion_tokens is not None:
+        yield h.COMPLETION_TOKENS, str(served.completion_tokens).encode()

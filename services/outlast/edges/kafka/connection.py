@@ -1,0 +1,116 @@
+"""How every client of ours connects: one place for addresses, sizes, timeouts and durability."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from outlast.core.errors import KafkaUnreachable
+from outlast.edges.settings import Kafka
+from outlast_schemas.topics import HEADER_BYTES
+
+__all__ = [
+    "Cluster",
+    "admin",
+    "connect",
+    "fetch_bytes",
+    "groupless_consumer",
+    "largest_record",
+    "producer",
+]
+
+PATIENCE_SECONDS: Final = 10.0
+"""How long to wait for a first answer of a broker."""
+BATCH_BYTES: Final = 512 * 1024
+"""The 16 KiB default costs ten times the CPU: all senders of a full batch wait for its drain."""
+BROKERS_FOR_DURABILITY: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What the cluster said of itself."""
+
+    id: str
+    brokers: int
+
+    @property
+    def replication_factor(self) -> int:
+        """Three where the cluster has three brokers, else one."""
+        return 3 if self.brokers >= BROKERS_FOR_DURABILITY else 1
+
+    @property
+    def min_insync_replicas(self) -> int:
+        """Two of three; one of one."""
+        return 2 if self.brokers >= BROKERS_FOR_DURABILITY else 1
+
+
+def addresses(kafka: Kafka) -> dict[str, Any]:
+    """The arguments every aiokafka client takes."""
+    return {"bootstrap_servers": kafka.bootstrap_servers, "client_id": "outlast"}
+
+
+async def connect(kafka: Kafka) -> Cluster:
+    """Ask the cluster who it is.
+
+    Raises ``KafkaUnreachable`` within ten seconds, naming the address and the setting.
+    """
+    client = admin(kafka)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await client.start()
+            about = await client.describe_cluster()
+    except (KafkaError, OSError, TimeoutError, ValueError) as error:
+        raise KafkaUnreachable(
+            f"no Kafka broker answers at {kafka.bootstrap_servers}: "
+            f"{str(error) or type(error).__name__}. "
+            "Is it running? The address is kafka.bootstrap_servers in outlast.toml, "
+            "or OUTLAST_KAFKA__BOOTSTRAP_SERVERS."
+        ) from error
+    finally:
+        await client.close()
+    return Cluster(str(about["cluster_id"]), len(about["brokers"]))
+
+
+def admin(kafka: Kafka) -> AIOKafkaAdminClient:
+    """An admin client, not yet started."""
+    return AIOKafkaAdminClient(**addresses(kafka), request_timeout_ms=20_000)
+
+
+def producer(kafka: Kafka) -> AIOKafkaProducer:
+    """A producer whose acks mean: on all in-sync replicas, once. Not yet started."""
+    return AIOKafkaProducer(
+        **addresses(kafka),
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=2,
+        compression_type="zstd",
+        max_batch_size=min(BATCH_BYTES, largest_record(kafka)),
+        max_request_size=largest_record(kafka),
+        request_timeout_ms=8_000,
+    )
+
+
+def groupless_consumer(kafka: Kafka, *topics: str) -> AIOKafkaConsumer:
+    """A consumer of all partitions that belongs to no group and commits nothing."""
+    return AIOKafkaConsumer(
+        *topics,
+        **addresses(kafka),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=100,
+        max_partition_fetch_bytes=fetch_bytes(kafka),
+    )
+
+
+def largest_record(kafka: Kafka) -> int:
+    """Bytes a record may have in any topic of ours, its headers included."""
+    return kafka.max_body_bytes + HEADER_BYTES
+
+
+def fetch_bytes(kafka: Kafka) -> int:
+    """What one partition may bring in one fetch: at least one record of the largest size."""
+    return max(1024 * 1024, largest_record(kafka) + 1024)

@@ -1,0 +1,258 @@
+"""The only engine: reads records, runs a stage on each, marks them done, in whatever order.
+
+A record is done when its stage returned, and a stage returns only when what it wrote is
+acknowledged. What is not done is read again by whoever owns the partition next.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import ConsumerStoppedError, KafkaError
+
+from outlast.core.admission import Fault
+from outlast.core.errors import Released
+from outlast.core.seen import Seen, Sight
+from outlast.edges.codec import Codec, Record
+from outlast.edges.kafka.assignment import Assignment
+from outlast_schemas.dead_letter import Reason
+from outlast_schemas.job import Job
+
+__all__ = ["Feed", "Room", "Stage"]
+
+log = structlog.get_logger()
+
+POLL_MS: Final = 200
+TRIES: Final = 5
+BACKOFF_SECONDS: Final = 0.5
+
+Stage = Callable[[Job], Awaitable[None]]
+SetAside = Callable[[Job, Reason, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much of one topic may be in flight here: jobs, and bytes of their bodies."""
+
+    jobs: Callable[[], int]
+    body_bytes: int = 64 * 1024 * 1024
+
+
+class Feed:
+    """Moves the records of some topics through one stage."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        assignment: Assignment,
+        codec: Codec,
+        stage: Stage,
+        set_aside: SetAside,
+        room: Room,
+        may_start: Callable[[], bool],
+    ) -> None:
+        """Wire a feed; nothing runs until :meth:`run`.
+
+        Args:
+            name: of the stage, for the logs.
+            assignment: the partitions, their trackers and their commits.
+            codec: reads the records.
+            stage: what is done with a job; it returns when its outputs are acknowledged.
+            set_aside: dead-letters a job whose record or stage is at fault.
+            room: per topic, how much may be in flight.
+            may_start: whether anything new may start now (the way out is free).
+        """
+        self.name = name
+        self.seen = Seen()
+        self._assignment = assignment
+        self._codec = codec
+        self._stage = stage
+        self._set_aside = set_aside
+        self._room = room
+        self._may_start = may_start
+        self._held: dict[TopicPartition, deque[Record]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._jobs: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
+        self._passed = 0
+        self._most = 0
+        self._epoch = -1
+        self._stopping = False
+        self.fatal: BaseException | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """How many jobs run now."""
+        return len(self._tasks)
+
+    def wake(self) -> None:
+        """Something changed that may let the feed go on."""
+        self._assignment.changed.set()
+
+    async def run(self) -> None:
+        """Read and dispatch until :meth:`drain`; raises what makes going on pointless."""
+        while not self._stopping:
+            self._raise_fatal()
+            self._assignment.changed.clear()
+            self._drop_stale()
+            self._dispatch_held()
+            wanted = self._wanted()
+            if wanted:
+                await self._fetch(wanted)
+            else:
+                await self._assignment.changed_within(POLL_MS / 1000)
+
+    def _raise_fatal(self) -> None:
+        failure = self.fatal or self._assignment.fatal
+        if failure is not None:
+            raise failure
+
+    def _drop_stale(self) -> None:
+        """After a rebalance all is read again from where it is not done."""
+        if self._epoch != self._assignment.epoch:
+            self._epoch = self._assignment.epoch
+            self._held = {}
+
+    def _wanted(self) -> list[TopicPartition]:
+        """Partitions with room and nothing held; a partition that is held is not asked again."""
+        return [tp for tp in self._open_partitions() if not self._held.get(tp)]
+
+    def _open_partitions(self) -> Iterable[TopicPartition]:
+        if self._stopping or not self._may_start():
+            return []
+        self._most = self._room.jobs()
+        return [tp for tp in self._assignment.open_partitions() if self._has_room(tp.topic)]
+
+    def _has_room(self, topic: str) -> bool:
+        return self._jobs[topic] < self._most and self._bytes[topic] < self._room.body_bytes
+
+    async def _fetch(self, wanted: list[TopicPartition]) -> None:
+        consumer = self._assignment.consumer
+        epoch = self._assignment.epoch
+        try:
+            fetched = await consumer.getmany(*wanted, timeout_ms=POLL_MS)
+        except ConsumerStoppedError:
+            self._stopping = True
+            return
+        except KafkaError as error:
+            log.warning("feed.fetch_failed", feed=self.name, error=type(error).__name__)
+            await self._assignment.changed_within(BACKOFF_SECONDS)
+            return
+        if epoch != self._assignment.epoch:
+            return
+        for tp, records in fetched.items():
+            self._held[tp] = deque(await self._assignment.without_holes(tp, records))
+
+    def _dispatch_held(self) -> None:
+        """One record of each partition in turn, while there is room."""
+        turn = [tp for tp in self._open_partitions() if self._held.get(tp)]
+        while turn:
+            turn = [tp for tp in turn if self._dispatch_next(tp)]
+
+    def _dispatch_next(self, tp: TopicPartition) -> bool:
+        """Dispatch one; false when the partition has to stand back."""
+        if not self._has_room(tp.topic) or self._assignment.is_full(tp):
+            return False
+        held = self._held[tp]
+        self._dispatch(tp, held.popleft())
+        return bool(held)
+
+    def _dispatch(self, tp: TopicPartition, record: Record) -> None:
+        if self._assignment.is_done(tp, record.offset):
+            self._remember(record)
+            return
+        if not self._assignment.admit(tp, record.offset):
+            return
+        task = asyncio.ensure_future(self._carry(tp, record))
+        size = len(record.value or b"")
+        self._tasks.add(task)
+        self._jobs[tp.topic] += 1
+        self._bytes[tp.topic] += size
+        task.add_done_callback(lambda ended: self._left(ended, tp.topic, size))
+
+    def _left(self, task: asyncio.Task[None], topic: str, size: int) -> None:
+        self._tasks.discard(task)
+        self._jobs[topic] -= 1
+        self._bytes[topic] -= size
+        self._assignment.changed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fatal = error
+
+    def _remember(self, record: Record) -> Sight:
+        decoded = self._codec.decode(record)
+        return self.seen.look(*_identity(decoded.job))
+
+    async def _carry(self, tp: TopicPartition, record: Record) -> None:
+        """One record, from admitted to done."""
+        decoded = self._codec.decode(record)
+        key, place, body = _identity(decoded.job)
+        try:
+            match self.seen.look(key, place, body):
+                case Sight.NEW:
+                    await self._persist(decoded.job, decoded.fault)
+                case Sight.CONFLICT:
+                    detail = "the id was published before with another body"
+                    await self._set_aside(decoded.job, Reason.CONFLICT, detail)
+                case Sight.COPY:
+                    log.debug("feed.copy_dropped", feed=self.name, job_id=decoded.job.id)
+        except (Released, asyncio.CancelledError):
+            self.seen.forget(key, place)
+            self._assignment.release(tp, record.offset)
+            return
+        self._passed += 1
+        # After the stage returned, so after its outputs were acknowledged: the guarantee.
+        self._assignment.done(tp, record.offset)
+
+    async def _persist(self, job: Job, fault: Fault | None) -> None:
+        """Run the stage; a bug is met with patience first, then with a dead letter.
+
+        When no other job has passed since the first raise, it is not this job that is wrong: then
+        the feed stops, instead of pouring a topic into the dead letters.
+        """
+        if fault is not None:
+            await self._set_aside(job, fault.reason, fault.detail)
+            return
+        passed, tries = self._passed, 0
+        while True:
+            try:
+                return await self._stage(job)
+            except Released:
+                raise
+            except Exception as bug:  # a stage's bug ends here, and only here
+                tries += 1
+                log.exception("feed.stage_raised", feed=self.name, job_id=job.id, tries=tries)
+                if tries == TRIES and self._passed == passed:
+                    raise
+                if tries == TRIES:
+                    detail = f"the {self.name} stage failed on it: {type(bug).__name__}"
+                    return await self._set_aside(job, Reason.INTERNAL_ERROR, detail)
+            await self._assignment.sleep(BACKOFF_SECONDS * 2**tries)
+
+    async def drain(self, seconds: float) -> int:
+        """Take nothing new, let what runs end; returns how many were cut off."""
+        self._stopping = True
+        self.wake()
+        cut: set[asyncio.Task[None]] = set()
+        if self._tasks:
+            _, cut = await asyncio.wait(self._tasks, timeout=seconds)
+        for task in cut:
+            task.cancel()
+        if cut:
+            await asyncio.wait(cut)
+        return len(cut)
+
+
+def _identity(job: Job) -> tuple[tuple[str, int, int], tuple[str, int, int], int | None]:
+    """What tells copies: key and place; the body only where the same id may come with another."""
+    state, origin = job.state, job.origin
+    body = hash(job.body) if state.hop == 0 else None
+    return (
+        (job.id, state.replays, state.hop),
+        (origin.topic, origin.partition, origin.offset),
+        body,
+    )

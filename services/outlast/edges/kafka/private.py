@@ -1,0 +1,89 @@
+"""Every touch of a private attribute of aiokafka or FastStream, checked at start.
+
+aiokafka is pinned below 0.15 and FastStream below 0.8 for the sake of this page. Why each is
+needed: the public ``commit()`` repeats an old request under a new generation and can rewind the
+next owner's commit; ``committed()`` drops the metadata; nothing public tells that a background
+task died; a static member cannot leave its group.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+
+__all__ = [
+    "check",
+    "commit",
+    "committed",
+    "forget_instance",
+    "generation",
+    "lets_rejoin_last",
+    "stands_still",
+]
+
+
+def check() -> None:
+    """Fail at start, not at the first commit, when the installed aiokafka has another shape."""
+    if not inspect.iscoroutinefunction(GroupCoordinator._do_commit_offsets):
+        raise RuntimeError("this aiokafka has no GroupCoordinator._do_commit_offsets")
+    wanted = list(inspect.signature(GroupCoordinator._do_commit_offsets).parameters)
+    if wanted != ["self", "assignment", "offsets"]:
+        raise RuntimeError(f"aiokafka's _do_commit_offsets takes {wanted}")
+    if not inspect.iscoroutinefunction(GroupCoordinator.fetch_committed_offsets):
+        raise RuntimeError("this aiokafka has no GroupCoordinator.fetch_committed_offsets")
+
+
+def generation(consumer: AIOKafkaConsumer) -> int:
+    """The group generation of this member; below 0 when it is no member."""
+    return int(_coordinator(consumer).generation)
+
+
+async def commit(
+    consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, tuple[int, str]]
+) -> None:
+    """One commit request, never repeated: its generation is that of the first step.
+
+    Raises the ``KafkaError`` of the first partition that failed; the others are committed.
+    """
+    await _coordinator(consumer)._do_commit_offsets(
+        None, {tp: OffsetAndMetadata(offset, note) for tp, (offset, note) in offsets.items()}
+    )
+
+
+async def committed(
+    consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]
+) -> dict[TopicPartition, tuple[int, str]]:
+    """The group's committed offsets with their metadata; uncommitted partitions are absent."""
+    found = await _coordinator(consumer).fetch_committed_offsets(list(partitions))
+    return {
+        tp: (each.offset, each.metadata or "") for tp, each in found.items() if each.offset >= 0
+    }
+
+
+def forget_instance(consumer: AIOKafkaConsumer) -> None:
+    """Make a static member leave its group when it stops, as a dynamic one does."""
+    _coordinator(consumer)._group_instance_id = None
+
+
+def stands_still(consumer: AIOKafkaConsumer) -> str | None:
+    """Which background task of the consumer died without telling anybody, if one did."""
+    fetch = consumer._fetcher._fetch_task
+    if fetch is not None and fetch.done():
+        return "fetcher"
+    coordination = _coordinator(consumer)._coordination_task
+    if coordination is not None and coordination.done():
+        return "coordinator"
+    return None
+
+
+def lets_rejoin_last(consumer: AIOKafkaConsumer) -> bool:
+    """Whether the member wants to join its group and has not managed to yet."""
+    rejoin: asyncio.Future[Any] = _coordinator(consumer)._rejoin_needed_fut
+    return rejoin.done()
+
+
+def _coordinator(consumer: AIOKafkaConsumer) -> Any:
+    return consumer._coordinator

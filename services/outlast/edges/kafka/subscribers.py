@@ -1,0 +1,141 @@
+"""FastStream's part: connections, security and lifecycle of our consumers, and their AsyncAPI.
+
+Its handlers and ack policies are never used on jobs, because they lose work (a handler's ack
+commits the position of everything handed out); the feed drives the consumer underneath.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import orjson
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker, KafkaMessage
+
+from outlast.edges.kafka.connection import addresses, fetch_bytes
+from outlast.edges.settings import Kafka
+from outlast_schemas.vitals import Vitals
+
+__all__ = ["Subscriber", "connected_broker", "feed_subscriber", "vitals_subscriber"]
+
+log = structlog.get_logger()
+
+SESSION_MS: Final = 45_000
+HEARTBEAT_MS: Final = 500
+"""A joiner waits for the others' next heartbeat: half a second keeps a rebalance short."""
+REBALANCE_MS: Final = 15_000
+REQUEST_MS: Final = 20_000
+"""Above the rebalance timeout, because aiokafka applies it to JoinGroup too."""
+A_DAY_MS: Final = 86_400_000
+
+
+class Subscriber:
+    """A FastStream subscriber without a handler, or with ours, and its consumer."""
+
+    def __init__(self, subscriber: Any) -> None:
+        """Wrap what ``broker.subscriber`` gave."""
+        self._subscriber = subscriber
+
+    @property
+    def consumer(self) -> AIOKafkaConsumer:
+        """The connected consumer; a restarted subscriber has a new one."""
+        consumer = self._subscriber.consumer
+        if consumer is None:
+            raise RuntimeError("the subscriber is not started")
+        return consumer
+
+    @property
+    def is_started(self) -> bool:
+        """Whether there is a consumer to stop."""
+        return self._subscriber.consumer is not None
+
+    async def start(self) -> None:
+        """Connect and join; returns with the first assignment."""
+        await self._subscriber.start()
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._subscriber.stop()
+
+
+async def connected_broker(kafka: Kafka) -> KafkaBroker:
+    """A broker that only consumes; our own producer writes."""
+    broker = KafkaBroker(
+        **addresses(kafka),
+        request_timeout_ms=REQUEST_MS,
+        allow_auto_create_topics=False,
+        consumer_only=True,
+        logger=None,
+    )
+    await broker.connect()
+    return broker
+
+
+def feed_subscriber(
+    broker: KafkaBroker,
+    kafka: Kafka,
+    topics: tuple[str, ...],
+    *,
+    group: str,
+    instance: str,
+    listener: ConsumerRebalanceListener,
+) -> Subscriber:
+    """The consumer of a feed: a static member that commits nothing by itself."""
+    return Subscriber(
+        broker.subscriber(
+            *topics,
+            group_id=group,
+            group_instance_id=instance,
+            ack_policy=AckPolicy.MANUAL,
+            listener=listener,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=100,
+            max_partition_fetch_bytes=fetch_bytes(kafka),
+            session_timeout_ms=SESSION_MS,
+            heartbeat_interval_ms=HEARTBEAT_MS,
+            rebalance_timeout_ms=REBALANCE_MS,
+            max_poll_interval_ms=A_DAY_MS,
+            persistent=False,
+        )
+    )
+
+
+def vitals_subscriber(
+    broker: KafkaBroker,
+    topic: str,
+    *,
+    group: str,
+    instance: str,
+    saw: Callable[[Vitals, int], Awaitable[None]],
+) -> Subscriber:
+    """Vitals go stale in seconds, so here, and only here, a handler may ack first.
+
+    ``saw`` is given the vitals and the partition they came from.
+    """
+    subscriber = broker.subscriber(
+        topic,
+        group_id=group,
+        group_instance_id=instance,
+        ack_policy=AckPolicy.ACK_FIRST,
+        auto_offset_reset="latest",
+        fetch_max_wait_ms=100,
+        session_timeout_ms=10_000,
+        heartbeat_interval_ms=HEARTBEAT_MS,
+        rebalance_timeout_ms=REBALANCE_MS,
+        persistent=False,
+        title="Vitals",
+    )
+
+    @subscriber
+    async def fold(body: bytes, message: KafkaMessage) -> None:
+        raw = message.raw_message
+        try:
+            vitals = Vitals.from_json(orjson.loads(body))
+        except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
+            log.warning("vitals.unreadable", error=repr(error)[:200])
+            return
+        await saw(vitals, raw.partition if not isinstance(raw, tuple) else raw[0].partition)
+
+    return Subscriber(subscriber)

@@ -1,0 +1,209 @@
+"""This process's part of a provider's pool: its permits, what it saw, its probes."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+
+from outlast.core.limits import share
+from outlast.core.verdict import Verdict
+from outlast.edges.clock import BrokerClock
+from outlast.edges.kafka.assignment import Assignment
+from outlast_schemas.attempt import VerdictWord
+from outlast_schemas.health import EVERY_MODEL, Health
+from outlast_schemas.vitals import Vitals
+
+__all__ = ["ProviderPool", "Share"]
+
+log = structlog.get_logger()
+
+EVERY_SECONDS: Final = 1.0
+URGENT_STREAK: Final = 5
+"""So many failures in a row are told at once, not with the next window."""
+REMEMBERED: Final = 200
+RECENT_MS: Final = 30_000
+WELL_BELOW: Final = 0.10
+
+
+class Share:
+    """How many of a pool's permits this process has, by the partitions it owns."""
+
+    def __init__(self, assignment: Assignment, topic: str, limit: int, most: int) -> None:
+        """``limit`` is the whole pool's; ``most`` this process's own bound."""
+        self._assignment = assignment
+        self._topic = topic
+        self._limit = limit
+        self._most = most
+        self._epoch = -1
+        self._permits = 0
+
+    def __call__(self) -> int:
+        """The permits; counted anew only after a rebalance."""
+        if self._epoch != self._assignment.epoch:
+            self._epoch = self._assignment.epoch
+            partitions = self._assignment.consumer.partitions_for_topic(self._topic) or ()
+            owned = [tp.partition for tp in self._assignment.owned if tp.topic == self._topic]
+            self._permits = min(self._most, share(self._limit, len(partitions), owned))
+        return self._permits
+
+
+class ProviderPool:
+    """Permits for calls, and the window of outcomes that becomes the next vitals."""
+
+    def __init__(
+        self,
+        *,
+        provider: str,
+        worker: str,
+        clock: BrokerClock,
+        share: Callable[[], int],
+        tell: Callable[[Vitals], Awaitable[None]],
+        probe: Callable[[], Awaitable[Verdict]],
+    ) -> None:
+        """Prepare; nothing is told until :meth:`run`.
+
+        Args:
+            provider: whose pool it is.
+            worker: this process's incarnation, by which a prober is named.
+            clock: broker time.
+            share: how many of the pool's permits this process has now.
+            tell: writes vitals.
+            probe: one real call of one token.
+        """
+        self._provider = provider
+        self._worker = worker
+        self._clock = clock
+        self._share = share
+        self._tell = tell
+        self._probe = probe
+        self._calls = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._recent: deque[tuple[int, str, bool]] = deque(maxlen=REMEMBERED)
+        self._succeeded = self._failures = self._streak = 0
+        self._served = self._failed = 0
+        self._note: str | None = None
+        self._urgent = asyncio.Event()
+        self._probing: asyncio.Task[None] | None = None
+        self._probed: str | None = None
+        self._probe_at: int | None = None
+
+    @property
+    def calls(self) -> int:
+        """How many calls are under way."""
+        return self._calls
+
+    @asynccontextmanager
+    async def calling(self) -> AsyncIterator[None]:
+        """Hold a permit; waits for one when all of this process's share are taken."""
+        if self._calls >= self._share() or self._waiting:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            self._grant()
+            await self._granted(turn)
+        else:
+            self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            self._grant()
+
+    async def _granted(self, turn: "asyncio.Future[None]") -> None:
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._calls -= 1
+                self._grant()
+            raise
+
+    def _grant(self) -> None:
+        while self._waiting and self._calls < self._share():
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._calls += 1
+                turn.set_result(None)
+
+    def ended(self, job_id: str, verdict: Verdict) -> None:
+        """Count what the call says of the provider."""
+        failed = verdict.evidence
+        self._recent.append((self._clock.now(), job_id, failed))
+        if verdict.word is VerdictWord.SUCCEEDED:
+            self._succeeded += 1
+            self._served += 1
+            self._streak = 0
+        elif failed:
+            self._failures += 1
+            self._failed += 1
+            self._streak += 1
+            self._note = verdict.note
+            if self._streak == URGENT_STREAK:
+                self._urgent.set()
+
+    def does_well(self, job_id: str) -> bool:
+        """Whether under 10 % of the other jobs' calls of the last 30 s failed, and some were made."""
+        since = self._clock.now() - RECENT_MS
+        others = [failed for at, job, failed in self._recent if at >= since and job != job_id]
+        return bool(others) and sum(others) / len(others) < WELL_BELOW
+
+    async def run(self) -> None:
+        """Tell what was seen, every second and when it is urgent, until cancelled."""
+        while True:
+            await self._tell(self._window())
+            self._grant()
+            try:
+                async with asyncio.timeout(EVERY_SECONDS):
+                    await self._urgent.wait()
+            except TimeoutError:
+                continue
+
+    def _window(self) -> Vitals:
+        self._urgent.clear()
+        window = Vitals(
+            provider=self._provider,
+            worker=self._worker,
+            at=self._clock.now(),
+            succeeded=self._succeeded,
+            failures=self._failures,
+            streak=self._streak,
+            note=self._note,
+            probe=self._probed,
+            in_flight=self._calls,
+            limit=self._share(),
+            served=self._served,
+            failed=self._failed,
+        )
+        self._succeeded = self._failures = self._streak = 0
+        self._note = self._probed = None
+        return window
+
+    def saw(self, before: Health | None, after: Health) -> None:
+        """A new verdict: when it names this worker, probe at the time it says."""
+        verdict = after.models.get(EVERY_MODEL)
+        if after.provider != self._provider or verdict is None:
+            return
+        mine = verdict.prober == self._worker and verdict.probe_at is not None
+        if not mine or verdict.probe_at == self._probe_at:
+            return
+        self._probe_at = verdict.probe_at
+        if self._probing is not None:
+            self._probing.cancel()
+        self._probing = asyncio.ensure_future(self._probe_once(verdict.probe_at or 0))
+
+    async def _probe_once(self, at: int) -> None:
+        await asyncio.sleep(max(0.0, (at - self._clock.now()) / 1000))
+        async with self.calling():
+            verdict = await self._probe()
+        log.info(
+            "work.probed", provider=self._provider, verdict=verdict.word.value, note=verdict.note
+        )
+        self._probed = verdict.word.value
+        self._urgent.set()
+
+    def stop(self) -> None:
+        """Give up a probe that is under way."""
+        if self._probing is not None:
+            self._probing.cancel()

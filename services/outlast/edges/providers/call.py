@@ -1,0 +1,159 @@
+"""The call of a provider: the job's body made its own, sent once, read, translated and judged."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+import httpx
+import orjson
+
+from outlast.core.classify import classify
+from outlast.core.policy import Provider, Target
+from outlast.core.verdict import Answered, Outcome, Verdict
+from outlast.edges.providers.exchange import MAX_ANSWER_BYTES, AnswerTooLarge, Exchange
+from outlast.edges.providers.families import FAMILIES, Family
+from outlast_schemas.attempt import VerdictWord
+from outlast_schemas.result import Served
+
+__all__ = ["ProviderCall"]
+
+REMOVED: Final = "[removed]"
+SECRET_LENGTH: Final = 8
+"""A shorter key is a placeholder for a server that wants some key; an ``x`` is in every text."""
+
+
+class ProviderCall:
+    """Calls one provider, once each time: nothing here is ever sent again."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        api_key: str | None,
+        transport: httpx.AsyncBaseTransport,
+        now: Callable[[], float],
+    ) -> None:
+        """Prepare what is the same for every call.
+
+        Args:
+            provider: whose family, base URL and clocks count.
+            api_key: ``None`` for a server that needs none.
+            transport: shared; closed by whoever made it.
+            now: epoch seconds.
+
+        Raises:
+            ValueError: there is no base URL, or the key cannot stand in a header.
+        """
+        self._provider = provider
+        self._family = FAMILIES[provider.family]
+        self._api_key = _checked(api_key)
+        self._url = _url(provider, self._family)
+        self._headers = httpx.Headers(
+            {
+                "content-type": "application/json",
+                "accept": "application/json",
+                "accept-encoding": "identity",  # for a few KB, unpacking costs more than it saves
+                "user-agent": "outlast",
+                **self._family.headers(self._api_key),
+            }
+        )
+        self._extensions = {"timeout": {"connect": provider.clocks.connect_seconds}}
+        self._transport = transport
+        self._now = now
+
+    async def __call__(
+        self, body: Mapping[str, object], target: Target, seconds_left: float
+    ) -> Verdict:
+        """Call once; whatever the provider does becomes a verdict.
+
+        Cancelling closes the connection, at which most servers stop generating.
+
+        Args:
+            body: the job's, in OpenAI's terms.
+            target: its model counts; the provider is the one this was made for.
+            seconds_left: until the job's deadline, which cuts the call.
+        """
+        request = self._request(self._family.request(body, target.model))
+        try:
+            outcome = await Exchange(self._provider.clocks, seconds_left).run(
+                self._transport, request
+            )
+        except AnswerTooLarge as error:
+            return _too_large(error.status)
+        outcome, answer = self._translated(outcome)
+        verdict = classify(self._provider.family, outcome, self._now())
+        if verdict.word is VerdictWord.SUCCEEDED and isinstance(outcome, Answered):
+            return replace(verdict, served=_served(target, outcome.payload, answer))
+        return self._without_key(verdict)
+
+    def _request(self, body: dict[str, object]) -> httpx.Request:
+        return httpx.Request(
+            "POST",
+            self._url,
+            headers=self._headers,
+            content=orjson.dumps(body),
+            extensions=self._extensions,
+        )
+
+    def _translated(self, outcome: Outcome) -> tuple[Outcome, bytes]:
+        if not isinstance(outcome, Answered):
+            return outcome, b""
+        translate = self._family.translate
+        if translate is None or not 200 <= outcome.status < 300:
+            return outcome, outcome.body
+        payload = translate(outcome.payload, self._now())
+        return replace(outcome, payload=payload), orjson.dumps(payload)
+
+    def _without_key(self, verdict: Verdict) -> Verdict:
+        key = self._api_key
+        if verdict.note is None or key is None or len(key) < SECRET_LENGTH:
+            return verdict
+        return replace(verdict, note=_without(verdict.note, key))
+
+
+def _checked(api_key: str | None) -> str | None:
+    if api_key is None:
+        return None
+    key = api_key.strip()  # a file with a key in it ends with a line feed
+    if not key or not (key.isascii() and key.isprintable()):
+        raise ValueError("the API key is empty or has characters that no header can carry")
+    return key
+
+
+def _url(provider: Provider, family: Family) -> httpx.URL:
+    base = provider.base_url or family.base_url
+    if not base:
+        raise ValueError(f"provider {provider.name} has no base URL")
+    return httpx.URL(base.rstrip("/") + family.path)
+
+
+def _too_large(status: int) -> Verdict:
+    # No fault of the provider, and the answer would be as large elsewhere: nobody can serve it.
+    note = f"answer larger than {MAX_ANSWER_BYTES // 1024 // 1024} MB"
+    return Verdict(word=VerdictWord.JOB_REJECTED, status=status, note=note)
+
+
+def _served(target: Target, payload: object, body: bytes) -> Served:
+    answer = payload if isinstance(payload, Mapping) else {}
+    usage = answer.get("usage")
+    usage = usage if isinstance(usage, Mapping) else {}
+    reported = answer.get("model")
+    return Served(
+        body=body,
+        provider=target.provider,
+        model=reported if isinstance(reported, str) and reported else target.model,
+        prompt_tokens=_tokens(usage.get("prompt_tokens")),
+        completion_tokens=_tokens(usage.get("completion_tokens")),
+    )
+
+
+def _tokens(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _without(note: str, key: str) -> str:
+    note = note.replace(key, REMOVED)
+    # The note was cut to its length, perhaps within the key.
+    for size in range(len(key) - 1, SECRET_LENGTH - 1, -1):
+        if note.endswith((key[:size], f"{key[:size]}…")):
+            return note[: note.rindex(key[:size])] + REMOVED
+    return note

@@ -1,0 +1,62 @@
+"""The configuration: one TOML file and the environment, read once, every mistake named at once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from outlast.core.errors import SettingsError
+from outlast.core.policy import Catalogue
+from outlast.edges.settings.build import Kafka, catalogue_of, kafka_of
+from outlast.edges.settings.keys import api_key
+from outlast.edges.settings.mistakes import checked
+from outlast.edges.settings.sources import from_environment, from_file, merged
+
+__all__ = ["Kafka", "Settings", "api_key", "environment", "load"]
+
+DEFAULT_FILE: Final = "outlast.toml"
+CONFIG: Final = "OUTLAST_CONFIG"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that is configured; ``path`` is the file it was read from, if there was one."""
+
+    kafka: Kafka
+    catalogue: Catalogue
+    path: str | None = None
+
+
+def environment() -> Mapping[str, str]:
+    """This process's environment, for the one call of :func:`load`."""
+    return dict(os.environ)
+
+
+def load(environ: Mapping[str, str], path: str | None = None) -> Settings:
+    """Read the settings: the environment wins over the file.
+
+    Args:
+        environ: the environment variables.
+        path: the file; else what ``OUTLAST_CONFIG`` names, else ``outlast.toml`` if it is there.
+
+    Raises:
+        SettingsError: naming every mistake, each with its dotted key.
+    """
+    named = path or environ.get(CONFIG) or None
+    found = _file(named, "--config" if path else CONFIG)
+    raw = (
+        merged(from_file(found), from_environment(environ)) if found else from_environment(environ)
+    )
+    shape = checked(raw, environ)
+    return Settings(
+        kafka=kafka_of(shape), catalogue=catalogue_of(shape), path=str(found) if found else None
+    )
+
+
+def _file(named: str | None, by: str) -> Path | None:
+    if named is None:
+        return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
+    if not Path(named).is_file():
+        raise SettingsError([f"{by} names {named}, and there is no such file"])
+    return Path(named)

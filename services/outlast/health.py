@@ -1,0 +1,64 @@
+"""Reads ``outlast.vitals``; writes ``outlast.health``: one verdict per provider for the fleet.
+
+The owner of a provider's partition folds what its workers saw into a breaker and writes a verdict
+at every change, and again every ten seconds, so that readers can tell a living verdict from a
+stale one.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from outlast.core.breaker import Breaker
+from outlast.ports import HealthPorts
+from outlast_schemas.vitals import Vitals
+
+__all__ = ["VerdictOwner"]
+
+REWRITE_MS: Final = 10_000
+
+
+class VerdictOwner:
+    """Owns the verdicts of the providers whose vitals partitions this process reads."""
+
+    def __init__(self, ports: HealthPorts, owns: Callable[[str], bool]) -> None:
+        """``owns`` tells whether a provider's vitals are still this process's to fold."""
+        self._ports = ports
+        self._owns = owns
+        self._breakers: dict[str, Breaker] = {}
+        self._written: dict[str, int] = {}
+        self._epoch: dict[str, int] = {}
+
+    async def saw(self, vitals: Vitals) -> None:
+        """Fold one window in, and tell the fleet if the verdict changed."""
+        before = self._breaker(vitals.provider)
+        after = before.saw(vitals, self._ports.clock.now())
+        await self._replace(before, after)
+
+    async def tick(self) -> None:
+        """Let time pass for every provider owned: name probers, rewrite what grows old."""
+        for provider in list(self._breakers):
+            if not self._owns(provider):
+                self._forget(provider)
+                continue
+            before = self._breakers[provider]
+            now, roll = self._ports.clock.now(), self._ports.clock.roll()
+            await self._replace(before, before.ticked(now, roll))
+
+    def _breaker(self, provider: str) -> Breaker:
+        if provider not in self._breakers:
+            known = self._ports.known(provider)
+            self._breakers[provider] = Breaker.restored(provider, known)
+            self._epoch[provider] = self._ports.clock.now()
+        return self._breakers[provider]
+
+    def _forget(self, provider: str) -> None:
+        for kept in (self._breakers, self._written, self._epoch):
+            kept.pop(provider, None)
+
+    async def _replace(self, before: Breaker, after: Breaker) -> None:
+        provider, now = after.provider, self._ports.clock.now()
+        self._breakers[provider] = after
+        old = now - self._written.get(provider, 0) >= REWRITE_MS
+        if old or before.health(0, 0) != after.health(0, 0):
+            self._written[provider] = now
+            await self._ports.verdicts.publish(after.health(self._epoch[provider], now))

@@ -1,0 +1,23 @@
+"""Reads ``outlast.parked``; writes ``work.<provider>``, ``parked`` again, or ends the job.
+
+The third door: jobs wait here free of charge while nobody can serve them, and leave by themselves
+when a provider comes back.
+"""
+
+from outlast.core.decide import next_step
+from outlast.core.lifecycle import Park, Wait, records
+from outlast.ports import ParkPorts
+from outlast_schemas.job import Job
+
+__all__ = ["park"]
+
+
+async def park(job: Job, ports: ParkPorts) -> None:
+    """Wait for a sweep (or the deadline); what can go goes, the rest returns to the tail."""
+    await ports.sweeps.wait(job)
+    decision = next_step(job, ports.view())
+    if isinstance(decision, Wait):
+        # Somebody is up, but not for this job yet: the next sweep will ask again.
+        decision = Park(decision.job)
+    now = ports.clock.now()
+    await ports.outbox.send(records(decision, ports.topics, ports.catalogue, now))

@@ -1,0 +1,202 @@
+"""What the stages need of the world, as protocols; :mod:`outlast.edges` fulfils them."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from outlast.core.admission import Fault
+from outlast.core.choose import Fleet
+from outlast.core.decide import View
+from outlast.core.lifecycle import Outgoing
+from outlast.core.policy import Catalogue, Target
+from outlast.core.verdict import Verdict
+from outlast_schemas.dead_letter import DeadLetter, Reason
+from outlast_schemas.health import Health
+from outlast_schemas.job import Job
+from outlast_schemas.result import Status
+from outlast_schemas.topics import Topics
+
+__all__ = [
+    "Archive",
+    "Call",
+    "Clock",
+    "Codec",
+    "EndedRun",
+    "FleetView",
+    "HealthPorts",
+    "Open",
+    "Outbox",
+    "ParkPorts",
+    "Pool",
+    "Ports",
+    "Sweeps",
+    "Verdicts",
+    "WorkPorts",
+]
+
+
+class Clock(Protocol):
+    """Broker time and dice."""
+
+    def now(self) -> int:
+        """Epoch milliseconds on the broker's clock."""
+        ...
+
+    def roll(self) -> float:
+        """A number from 0 up to, not including, 1."""
+        ...
+
+    async def wait_until(self, due: int) -> None:
+        """Return at ``due`` (epoch ms). Raises ``Released`` when the stage is asked to let go."""
+        ...
+
+
+class Outbox(Protocol):
+    """The way out: records to Kafka."""
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        """Return when all are acknowledged, in order; never gives up, never raises to re-run."""
+        ...
+
+
+class Codec(Protocol):
+    """Bytes to values, where a stage needs to look inside."""
+
+    def body(self, job: Job) -> object | Fault:
+        """The parsed body, or the fault that it is no JSON."""
+        ...
+
+
+class Call(Protocol):
+    """One HTTP call of a provider, and what it came to."""
+
+    async def __call__(
+        self, body: Mapping[str, object], target: Target, seconds_left: float
+    ) -> Verdict:
+        """Call once, never again; ``seconds_left`` until the job's deadline cuts the call."""
+        ...
+
+
+class Pool(Protocol):
+    """This process's part of a provider's pool."""
+
+    def calling(self) -> AbstractAsyncContextManager[None]:
+        """Hold one of the pool's permits for as long as the context lasts; may wait for it."""
+        ...
+
+    def ended(self, job_id: str, verdict: Verdict) -> None:
+        """A call ended; what it says of the provider goes into the vitals."""
+        ...
+
+    def does_well(self, job_id: str) -> bool:
+        """Whether the provider does well with *other* jobs: under 10 % of their calls failed."""
+        ...
+
+
+class Sweeps(Protocol):
+    """When parked jobs are looked at again."""
+
+    async def wait(self, job: Job) -> None:
+        """Return when a sweep covers the job, or its deadline passes. Raises ``Released``."""
+        ...
+
+
+class Verdicts(Protocol):
+    """Where health writes."""
+
+    async def publish(self, health: Health) -> None:
+        """Write a provider's verdict to the fleet."""
+        ...
+
+
+class FleetView(Protocol):
+    """The latest verdicts this process has read."""
+
+    def fleet(self) -> Fleet:
+        """What is known now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """What route, retry and park need."""
+
+    catalogue: Catalogue
+    topics: Topics
+    clock: Clock
+    outbox: Outbox
+    codec: Codec
+    fleet: FleetView
+
+    def view(self) -> View:
+        """The world at this moment, for a decision."""
+        return View(
+            catalogue=self.catalogue,
+            fleet=self.fleet.fleet(),
+            now=self.clock.now(),
+            roll=self.clock.roll(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkPorts(Ports):
+    """What work needs beside."""
+
+    call: Call
+    pool: Pool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkPorts(Ports):
+    """What park needs beside."""
+
+    sweeps: Sweeps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedRun:
+    """A result as an operator's tool reads it back."""
+
+    job_id: str
+    replays: int
+    status: Status
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """A record that is not done: where a job lives now."""
+
+    job_id: str
+    replays: int
+    topic: str
+
+
+class Archive(Protocol):
+    """All topics, read without a group, for replay and audit."""
+
+    def accepted(self) -> AsyncIterator[Job]:
+        """Every record of the jobs topic, decoded."""
+        ...
+
+    def ended(self) -> AsyncIterator[EndedRun]:
+        """Every record of all result topics."""
+        ...
+
+    def dead_letters(self) -> AsyncIterator[DeadLetter]:
+        """Every dead letter, oldest first in each partition."""
+        ...
+
+    def open(self) -> AsyncIterator[Open]:
+        """Every record that no stage has done yet, in any topic a stage reads."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthPorts:
+    """What health needs."""
+
+    clock: Clock
+    verdicts: Verdicts
+    known: Callable[[str], Health | None]

@@ -1,0 +1,21 @@
+"""Reads the ``retry`` tiers; writes ``work.<provider>``, ``parked``, ``retry``, or ends the job.
+
+The second door: it holds a job until it is due and then asks anew who takes it.
+"""
+
+from outlast.core.decide import next_step
+from outlast.core.lifecycle import LONGEST_TIER_MS, Wait, records
+from outlast.ports import Ports
+from outlast_schemas.job import Job
+
+__all__ = ["retry"]
+
+
+async def retry(job: Job, ports: Ports) -> None:
+    """Wait until the job is due, at most as long as the longest tier holds one; send it on."""
+    due = job.state.due or 0
+    longest = job.origin.appended + LONGEST_TIER_MS
+    await ports.clock.wait_until(min(due, longest))
+    now = ports.clock.now()
+    decision = Wait(job, due) if due > now else next_step(job, ports.view())
+    await ports.outbox.send(records(decision, ports.topics, ports.catalogue, now))

@@ -1,0 +1,70 @@
+"""Reads ``work.<provider>``; writes ``results``, ``dead-letters``, ``retry``, ``parked``.
+
+The only stage that spends money: it calls the provider once and decides what the answer means.
+Its two steps are kept apart: once a call has ended, only the publishing is ever tried again.
+"""
+
+from collections.abc import Mapping
+from typing import cast
+
+from outlast.core.admission import Fault
+from outlast.core.decide import Go, Situation, after_call, before_call, situation
+from outlast.core.lifecycle import Decision, SetAside, records
+from outlast.core.policy import Target
+from outlast.core.verdict import Verdict
+from outlast.ports import WorkPorts
+from outlast_schemas.attempt import Attempt
+from outlast_schemas.job import Job
+
+__all__ = ["work"]
+
+
+async def work(job: Job, provider: str, ports: WorkPorts) -> None:
+    """Call the provider for the job, unless something speaks against it at the last moment."""
+    decision = await _decide(job, provider, ports)
+    now = ports.clock.now()
+    await ports.outbox.send(records(decision, ports.topics, ports.catalogue, now))
+
+
+async def _decide(job: Job, provider: str, ports: WorkPorts) -> Decision:
+    asked = situation(job, ports.view())
+    if isinstance(asked, Fault):
+        return SetAside(job, asked.reason, asked.detail)
+    decision = before_call(job, provider, asked)
+    if not isinstance(decision, Go):
+        return decision
+    async with ports.pool.calling():
+        # The permit may have been waited for: look once more.
+        match before_call(job, provider, asked.at(ports.view())):
+            case Go(target):
+                return await _call(job, target, asked, ports)
+            case changed:
+                return changed
+
+
+async def _call(job: Job, target: Target, asked: Situation, ports: WorkPorts) -> Decision:
+    body = ports.codec.body(job)
+    if isinstance(body, Fault):
+        return SetAside(job, body.reason, body.detail)
+    began = ports.clock.now()
+    left = (job.state.deadline - began) / 1000
+    verdict = await ports.call(cast(Mapping[str, object], body), target, left)
+    ports.pool.ended(job.id, verdict)
+    asked = asked.at(ports.view())
+    attempt = _attempt(job, target, verdict, began, asked.now)
+    does_well = ports.pool.does_well(job.id) and asked.fleet.is_up(target, asked.now)
+    return after_call(job, target, verdict, attempt, does_well, asked)
+
+
+def _attempt(job: Job, target: Target, verdict: Verdict, began: int, now: int) -> Attempt:
+    return Attempt(
+        n=job.state.calls + 1,
+        provider=target.provider,
+        model=target.model,
+        at=began,
+        ms=now - began,
+        verdict=verdict.word,
+        status=verdict.status,
+        note=verdict.note,
+        request_id=verdict.request_id,
+    )
