@@ -12,7 +12,10 @@ __all__ = ["KEPT_ATTEMPTS", "State"]
 KEPT_ATTEMPTS: Final = 20
 """How many of the latest attempts the state lists; ``calls`` counts them all."""
 KNOWN: Final = frozenset(
-    "v hop replays accepted deadline route target charged calls deferrals due avoid attempts".split()
+    (
+        *("v", "hop", "replays", "accepted", "deadline", "route", "target"),
+        *("charged", "calls", "deferrals", "due", "avoid", "attempts"),
+    )
 )
 
 

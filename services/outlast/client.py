@@ -1,5 +1,6 @@
 """What a backend imports: publish jobs, read results."""
 
+import asyncio
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,8 +9,9 @@ from types import TracebackType
 from typing import Final, Self
 
 import uuid_utils
+from aiokafka.errors import KafkaConnectionError
 
-from outlast.core.errors import JobFailed, PublishRefused, PublishUnknown
+from outlast.core.errors import JobFailed, KafkaUnreachable, PublishRefused, PublishUnknown
 from outlast.core.policy import OnAmbiguous
 from outlast.edges.answers import Result
 from outlast.edges.kafka.connection import admin, connect
@@ -66,6 +68,7 @@ class AsyncClient:
         self._publisher = Publisher(self._kafka, patience_seconds=timeout)
         self._streams: list[ResultStream] = []
         self._has_topic = False
+        self._asking = asyncio.Lock()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -159,12 +162,19 @@ class AsyncClient:
 
     async def _require_topic(self) -> None:
         """Once: a producer that writes to a missing topic waits, or makes one as it should not."""
-        if self._has_topic:
-            return
+        async with self._asking:
+            if not self._has_topic:
+                await self._check_topic()
+                self._has_topic = True
+
+    async def _check_topic(self) -> None:
         asking = admin(self._kafka)
         try:
             await asking.start()
             await check(self._kafka, [self._topics.jobs], asking)
+        except KafkaConnectionError as error:
+            raise KafkaUnreachable(
+                f"no Kafka broker answers at {self._kafka.bootstrap_servers}: {error}"
+            ) from error
         finally:
             await asking.close()
-        self._has_topic = True

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from outlast.core.admission import (
@@ -570,14 +570,17 @@ json = st.recursive(
 
 
 @given(
-    headers=st.lists(st.tuples(st.sampled_from(OURS) | st.text(max_size=9), values), max_size=5),
-    body=json | st.just(HELLO),
+    headers=st.lists(st.tuples(st.sampled_from(OURS) | st.text(max_size=9), values), max_size=3),
+    body=st.just(HELLO) | json,
 )
+@example(headers=[("outlast-ttl-seconds", b"1e308")], body=HELLO)
+@example(headers=[("outlast-deadline", b"0001-01-01T00:00:00+23:59")], body=HELLO)
+@settings(max_examples=300)
 def test_whatever_is_published_is_a_job_or_a_fault(
     headers: list[tuple[str, bytes | None]], body: object
 ) -> None:
     found = admit(published(*headers), body, CATALOGUE)
 
     assert isinstance(found, Admitted | Fault)
-    assert isinstance(found, Fault) or found.job.state.deadline <= NOW + 7 * DAY
+    assert isinstance(found, Fault) or 0 <= found.job.state.deadline <= NOW + 7 * DAY
     assert isinstance(found, Admitted) or len(found.detail) < 1_000

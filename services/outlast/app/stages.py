@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 from functools import partial
-from time import time
 from typing import Any, Final
 
 import orjson
@@ -27,7 +26,6 @@ from outlast.route import route
 from outlast.work import work
 from outlast_schemas.attempt import VerdictWord
 from outlast_schemas.health import EVERY_MODEL, Health
-from outlast_schemas.job import Job
 from outlast_schemas.vitals import Vitals
 
 __all__ = ["add_health", "add_park", "add_retry", "add_route", "add_work"]
@@ -89,7 +87,7 @@ def add_work(parts: Parts, provider: Provider, key: str | None, most: int) -> No
     """One provider's pool."""
     topic = parts.topics.work(provider.name)
     transport = Transport()
-    call = ProviderCall(provider, key, transport, time)
+    call = ProviderCall(provider, key, transport, lambda: parts.clock.now() / 1000)
     holder: list[Subscriber] = []
     assignment = parts.assignment(f"work.{provider.name}", lambda: holder[0])
     share = Share(assignment, topic, provider.limits.concurrency, most)

@@ -39,7 +39,7 @@ class BrokerClock:
 
     def roll(self) -> float:
         """A number in [0, 1) for jitter; nothing secret hangs on it."""
-        return random.random()  # noqa: S311
+        return random.random()
 
     def learn(self, appended: int) -> None:
         """Take the append time (epoch ms) of a record whose ack came in just now."""

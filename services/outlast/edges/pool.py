@@ -44,10 +44,15 @@ class Share:
         """The permits; counted anew only after a rebalance."""
         if self._epoch != self._assignment.epoch:
             self._epoch = self._assignment.epoch
-            partitions = self._assignment.consumer.partitions_for_topic(self._topic) or ()
-            owned = [tp.partition for tp in self._assignment.owned if tp.topic == self._topic]
-            self._permits = min(self._most, share(self._limit, len(partitions), owned))
+            self._permits = min(self._most, self._counted())
         return self._permits
+
+    def _counted(self) -> int:
+        owned = [tp.partition for tp in self._assignment.owned if tp.topic == self._topic]
+        if not owned:
+            return 0
+        partitions = self._assignment.consumer.partitions_for_topic(self._topic)
+        return share(self._limit, len(partitions), owned)
 
 
 class ProviderPool:
@@ -144,7 +149,7 @@ class ProviderPool:
                 self._urgent.set()
 
     def does_well(self, job_id: str) -> bool:
-        """Whether under 10 % of the other jobs' calls of the last 30 s failed, and some were made."""
+        """Whether under 10 % of the others' calls of the last 30 s failed, and some were made."""
         since = self._clock.now() - RECENT_MS
         others = [failed for at, job, failed in self._recent if at >= since and job != job_id]
         return bool(others) and sum(others) / len(others) < WELL_BELOW

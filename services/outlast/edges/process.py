@@ -116,7 +116,10 @@ class Process:
         subscribers = [*(each.subscriber for each in self._moving), *self._others]
         joining = asyncio.gather(*(each.start() for each in subscribers))
         failure = await self._until_done([joining, *tasks], first=joining)
-        if failure is None:
+        if not joining.done():
+            joining.cancel()
+            await asyncio.gather(joining, return_exceptions=True)
+        elif failure is None:
             tasks += [asyncio.ensure_future(each) for one in self._moving for each in one.tasks()]
         return failure
 

@@ -5,8 +5,6 @@ name, what does its text say, and only then the status. No status is believed al
 mean four things and a 400 five.
 """
 
-from dataclasses import replace
-
 from outlast.core.classify.answer import fault_in_answer
 from outlast.core.classify.error_body import ErrorBody, read_error
 from outlast.core.classify.note import note_of, one_line
@@ -51,35 +49,26 @@ def classify(family: str, outcome: Outcome, now: float) -> Verdict:
 
 
 def _judge(family: str, answer: Answered, now: float) -> Verdict:
-    request_id = _request_id(answer)
-    if 200 <= answer.status < 300:
-        verdict = _judge_success(family, answer)
-    else:
+    if not 200 <= answer.status < 300:
         error = read_error(answer.payload)
-        verdict = _failed(_word(family, answer.status, error, answer), answer, error)
-    if verdict.word is VerdictWord.SUCCEEDED:
-        return replace(verdict, request_id=request_id)
-    wait = retry_after(answer.headers, answer.payload, now)
-    return replace(verdict, request_id=request_id, retry_after=wait)
-
-
-def _judge_success(family: str, answer: Answered) -> Verdict:
+        return _failed(_word(family, answer.status, error, answer), answer, error, now)
     if not answer.body.strip():
         # Accepted, perhaps run and billed, and no answer came: the definition of ambiguous.
         # DeepSeek does this under load (DeepSeek-R1 #314), often after a minute's work.
-        return _failed(AMBIGUOUS, answer, ErrorBody(text="empty body"))
+        return _failed(AMBIGUOUS, answer, ErrorBody(text="empty body"), now)
     if answer.payload is None:
         word = DOWN if _is_html(answer) else AMBIGUOUS
-        return _failed(word, answer, ErrorBody(text="the body is not JSON"))
-    error = read_error(answer.payload)
-    if error.is_error:
-        # An error inside a 200 means what it would have meant as a status of its own.
-        status = error.status or 200
-        return _failed(_word(family, status, error, answer), answer, error)
+        return _failed(word, answer, ErrorBody(text="the body is not JSON"), now)
     fault = fault_in_answer(answer.payload)
     if fault is None:
-        return Verdict(word=VerdictWord.SUCCEEDED, status=answer.status)
-    return _failed(fault.word, answer, ErrorBody(text=fault.detail))
+        return Verdict(
+            word=VerdictWord.SUCCEEDED, status=answer.status, request_id=_request_id(answer)
+        )
+    error = read_error(answer.payload)
+    if error.is_error:
+        # An error inside a 200 means what it would have meant with a status of its own.
+        return _failed(_word(family, error.status or 200, error, answer), answer, error, now)
+    return _failed(fault.word, answer, ErrorBody(text=fault.detail), now)
 
 
 def _word(family: str, status: int, error: ErrorBody, answer: Answered) -> VerdictWord:
@@ -89,9 +78,15 @@ def _word(family: str, status: int, error: ErrorBody, answer: Answered) -> Verdi
     return word_of_status(status, is_html=_is_html(answer))
 
 
-def _failed(word: VerdictWord, answer: Answered, error: ErrorBody) -> Verdict:
-    note = note_of(answer.status, error, b"" if answer.payload is not None else answer.body)
-    return Verdict(word=word, status=answer.status, note=note, evidence=word in SUSPECT)
+def _failed(word: VerdictWord, answer: Answered, error: ErrorBody, now: float) -> Verdict:
+    return Verdict(
+        word=word,
+        status=answer.status,
+        note=note_of(answer.status, error, b"" if answer.payload is not None else answer.body),
+        request_id=_request_id(answer),
+        retry_after=retry_after(answer.headers, answer.payload, now),
+        evidence=word in SUSPECT,
+    )
 
 
 def _is_html(answer: Answered) -> bool:

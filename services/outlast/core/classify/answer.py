@@ -41,7 +41,9 @@ def fault_in_answer(payload: object) -> FaultInAnswer | None:
     ended it, be it that reasoning took all of it: elsewhere it would end the same way. With
     ``content_filter`` the content was withheld.
     """
-    choices = payload.get("choices") if isinstance(payload, Mapping) else None
+    if not isinstance(payload, Mapping) or payload.get("error"):
+        return _down("an error in a 200")
+    choices = payload.get("choices")
     if not isinstance(choices, list) or not choices:
         return _down("no choices")
     for choice in choices:

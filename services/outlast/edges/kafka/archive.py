@@ -1,6 +1,6 @@
 """All topics as an operator's tool reads them: without a group, from the first record on."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 
 import structlog
 from aiokafka import TopicPartition
@@ -41,12 +41,12 @@ class Archive:
         self._topics = Topics(kafka.prefix)
         self._groups = Groups(kafka.prefix)
 
-    async def accepted(self) -> AsyncIterator[Job]:
+    async def accepted(self) -> AsyncGenerator[Job, None]:
         """Every record of the jobs topic, decoded."""
         async for record in self._all([self._topics.jobs]):
             yield self._codec.decode(record).job
 
-    async def ended(self) -> AsyncIterator[EndedRun]:
+    async def ended(self) -> AsyncGenerator[EndedRun, None]:
         """Every record of all result topics; foreign ones are passed over."""
         async for result in self.results():
             yield EndedRun(
@@ -56,7 +56,7 @@ class Archive:
                 reason=reason_of(result),
             )
 
-    async def results(self, name: str | None = None) -> AsyncIterator[Result]:
+    async def results(self, name: str | None = None) -> AsyncGenerator[Result, None]:
         """The results themselves: of one result topic, or of all."""
         names = [self._topics.results(name)] if name is not None else await self._result_topics()
         async for record in self._all(names):
@@ -71,12 +71,12 @@ class Archive:
             else:
                 yield result
 
-    async def dead_letters(self) -> AsyncIterator[DeadLetter]:
+    async def dead_letters(self) -> AsyncGenerator[DeadLetter, None]:
         """Every dead letter, oldest first in each partition; the job's origin is the letter's."""
         async for record in self._all([self._topics.dead_letters]):
             yield _letter(record, self._codec.decode(record).job)
 
-    async def open(self) -> AsyncIterator[Open]:
+    async def open(self) -> AsyncGenerator[Open, None]:
         """Every record that no stage has done yet, in any topic a stage reads.
 
         All commits are read before any end: a job that moves meanwhile is then found where it
@@ -107,7 +107,7 @@ class Archive:
         there = await partitions(None, self._admin)
         return [name for name in there if name == first or name.startswith(more)]
 
-    async def _all(self, topics: Iterable[str]) -> AsyncIterator[Record]:
+    async def _all(self, topics: Iterable[str]) -> AsyncGenerator[Record, None]:
         names = list(topics)
         there = await partitions(names, self._admin)
         async for record in scan(self._kafka, from_the_first(_partitions_of(names, there))):

@@ -216,7 +216,7 @@ class Feed:
         """
         if fault is not None:
             await self._set_aside(job, fault.reason, fault.detail)
-            return
+            return None
         passed, tries = self._passed, 0
         while True:
             try:

@@ -100,10 +100,14 @@ class Outbox:
             return
         self._refused += 1
         try:
-            while not await self._sent(record):
-                await asyncio.sleep(AGAIN_SECONDS)
+            while not await self._sent_after(AGAIN_SECONDS, record):
+                continue
         finally:
             self._refused -= 1
+
+    async def _sent_after(self, seconds: float, record: Encoded) -> bool:
+        await asyncio.sleep(seconds)
+        return await self._sent(record)
 
     async def _sent(self, record: Encoded) -> bool:
         ticket = next(self._tickets)

@@ -65,7 +65,8 @@ async def committed(
 
 def forget_instance(consumer: AIOKafkaConsumer) -> None:
     """Make a static member leave its group when it stops, as a dynamic one does."""
-    _coordinator(consumer)._group_instance_id = None
+    if _coordinator(consumer) is not None:  # there is none yet while it connects
+        _coordinator(consumer)._group_instance_id = None
 
 
 def stands_still(consumer: AIOKafkaConsumer) -> str | None:

@@ -1,7 +1,7 @@
 """Reads partitions from where they begin to where they ended at the start, without a group."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -11,7 +11,7 @@ from outlast.core.errors import KafkaUnreachable
 from outlast.edges.kafka.connection import groupless_consumer
 from outlast.edges.settings import Kafka
 
-__all__ = ["FIRST", "from_the_first", "scan"]
+__all__ = ["FIRST", "follow", "from_the_first", "scan"]
 
 FIRST: Final = -1
 """Start at the first offset that is still there."""
@@ -20,7 +20,7 @@ STILL_SECONDS: Final = 60.0
 WAIT_MS: Final = 200
 
 
-async def scan(kafka: Kafka, starts: Mapping[TopicPartition, int]) -> AsyncIterator[Any]:
+async def scan(kafka: Kafka, starts: Mapping[TopicPartition, int]) -> AsyncGenerator[Any, None]:
     """Every record from the starts up to the ends as they are when the scan begins.
 
     Holes, markers of transactions and what compaction removed are passed by position: nothing
@@ -46,7 +46,7 @@ async def scan(kafka: Kafka, starts: Mapping[TopicPartition, int]) -> AsyncItera
 
 async def _records(
     consumer: AIOKafkaConsumer, starts: Mapping[TopicPartition, int], kafka: Kafka
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any, None]:
     ends = await _ends(consumer, starts)
     consumer.assign(list(ends))
     for tp, start in starts.items():
@@ -84,3 +84,16 @@ async def _unfinished(
 def from_the_first(partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
     """Each from its first record on."""
     return dict.fromkeys(partitions, FIRST)
+
+
+async def follow(kafka: Kafka, topic: str) -> AsyncGenerator[Any, None]:
+    """Every record of a topic from the first on, and then those that come, without an end."""
+    consumer = groupless_consumer(kafka, topic)
+    try:
+        await consumer.start()
+        while True:
+            for records in (await consumer.getmany(timeout_ms=WAIT_MS)).values():
+                for record in records:
+                    yield record
+    finally:
+        await consumer.stop()

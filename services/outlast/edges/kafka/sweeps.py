@@ -1,4 +1,4 @@
-"""When parked jobs are looked at again: once per better verdict, and every minute somebody is up."""
+"""When parked jobs are looked at again: after each better verdict, and every minute."""
 
 import asyncio
 from collections.abc import Callable, Mapping

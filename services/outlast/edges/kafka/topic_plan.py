@@ -9,7 +9,17 @@ from outlast.core.policy import Catalogue
 from outlast.edges.settings import Kafka
 from outlast_schemas.topics import Topic, Topics
 
-__all__ = ["Beginning", "Change", "Creation", "Found", "Growth", "Plan", "compare", "table"]
+__all__ = [
+    "Beginning",
+    "Change",
+    "Creation",
+    "Found",
+    "Growth",
+    "Plan",
+    "compare",
+    "refuse_starving_pools",
+    "table",
+]
 
 MIN_IN_SYNC: Final = "min.insync.replicas"
 DURABLE: Final = 3
@@ -125,7 +135,7 @@ def compare(
         TopicsError: when a pool has fewer permits than its topic has partitions.
     """
     topics = table(kafka, catalogue)
-    _refuse_starving_pools(kafka, catalogue, topics, found)
+    refuse_starving_pools(kafka, catalogue, {n: each.partitions for n, each in found.items()})
     missing = [topic for topic in topics if topic.name not in found]
     there = [(topic, found[topic.name]) for topic in topics if topic.name in found]
     return Plan(
@@ -196,22 +206,32 @@ def _notes(there: list[tuple[Topic, Found]], replicas: int) -> Iterator[str]:
         )
 
 
-def _refuse_starving_pools(
-    kafka: Kafka, catalogue: Catalogue, topics: tuple[Topic, ...], found: Mapping[str, Found]
+def refuse_starving_pools(
+    kafka: Kafka, catalogue: Catalogue, partitions: Mapping[str, int]
 ) -> None:
-    mistakes = []
-    for topic in topics:
-        if topic.provider is None:
-            continue
-        is_ = found[topic.name].partitions if topic.name in found else 0
-        partitions = max(is_, _configured(topic, kafka) or 0)
-        concurrency = catalogue.providers[topic.provider].limits.concurrency
-        if concurrency < partitions:
-            mistakes.append(
-                f"providers.{topic.provider}.limits.concurrency is {concurrency}, but {topic.name} "
-                f"{'has' if is_ == partitions else 'shall have'} {partitions} partitions, and "
-                "each needs a permit: raise the concurrency"
-                + (", or make the topic anew once it is empty" if is_ else "")
-            )
-    if mistakes:
-        raise TopicsError("\n".join(mistakes))
+    """Raise ``TopicsError`` when a pool has fewer permits than its topic has partitions.
+
+    ``partitions`` are those of the topics that exist.
+    """
+    starving = [
+        mistake
+        for topic in table(kafka, catalogue)
+        if (mistake := _starving(topic, kafka, catalogue, partitions.get(topic.name, 0)))
+    ]
+    if starving:
+        raise TopicsError("\n".join(starving))
+
+
+def _starving(topic: Topic, kafka: Kafka, catalogue: Catalogue, there: int) -> str | None:
+    if topic.provider is None:
+        return None
+    partitions = max(there, _configured(topic, kafka) or 0)
+    concurrency = catalogue.providers[topic.provider].limits.concurrency
+    if concurrency >= partitions:
+        return None
+    has = "has" if there == partitions else "shall have"
+    way_out = ", or delete the topic once it is empty" if there == partitions else ""
+    return (
+        f"providers.{topic.provider}.limits.concurrency is {concurrency}, but {topic.name} {has} "
+        f"{partitions} partitions, and each needs a permit: raise the concurrency{way_out}"
+    )

@@ -14,11 +14,20 @@ from outlast.core.policy import Catalogue
 from outlast.edges.kafka.beginnings import begin, unbegun
 from outlast.edges.kafka.connection import Cluster
 from outlast.edges.kafka.groups import Groups
-from outlast.edges.kafka.topic_plan import Change, Creation, Found, Growth, Plan, compare, table
+from outlast.edges.kafka.topic_plan import (
+    Change,
+    Creation,
+    Found,
+    Growth,
+    Plan,
+    compare,
+    refuse_starving_pools,
+    table,
+)
 from outlast.edges.settings import Kafka
 from outlast_schemas.topics import Topics
 
-__all__ = ["apply", "check", "find", "partitions", "plan"]
+__all__ = ["apply", "check", "check_pools", "find", "partitions", "plan"]
 
 SET_ON_THE_TOPIC: Final = 1
 """``config_source`` of a setting that was made on the topic itself."""
@@ -81,6 +90,12 @@ async def check(kafka: Kafka, needed: Iterable[str], admin: AIOKafkaAdminClient)
             f"missing at {kafka.bootstrap_servers}: {', '.join(missing)}. "
             "Run `outlast topics apply`."
         )
+
+
+async def check_pools(kafka: Kafka, catalogue: Catalogue, admin: AIOKafkaAdminClient) -> None:
+    """Raise ``TopicsError`` when a pool has fewer permits than its topic has partitions."""
+    pools = [topic.name for topic in table(kafka, catalogue) if topic.provider is not None]
+    refuse_starving_pools(kafka, catalogue, await partitions(pools, admin))
 
 
 async def find(names: Iterable[str], admin: AIOKafkaAdminClient) -> dict[str, Found]:

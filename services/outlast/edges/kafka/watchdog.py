@@ -1,8 +1,7 @@
-"""What aiokafka does silently: a task of it dies, a rejoin never ends, commits stop counting."""
+"""What aiokafka does silently: a task dies, a rejoin never ends, commits stop counting."""
 
 import asyncio
 from typing import Final
-
 
 from outlast.core.errors import WatchdogTripped
 from outlast.edges.kafka import private

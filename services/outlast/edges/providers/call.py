@@ -82,7 +82,7 @@ class ProviderCall:
         outcome, answer = self._translated(outcome)
         verdict = classify(self._provider.family, outcome, self._now())
         if verdict.word is VerdictWord.SUCCEEDED and isinstance(outcome, Answered):
-            return replace(verdict, served=_served(target, outcome.payload, answer))
+            return _succeeded(verdict, _served(target, outcome.payload, answer))
         return self._without_key(verdict)
 
     def _request(self, body: dict[str, object]) -> httpx.Request:
@@ -90,7 +90,7 @@ class ProviderCall:
             "POST",
             self._url,
             headers=self._headers,
-            content=orjson.dumps(body),
+            stream=httpx.ByteStream(orjson.dumps(body)),  # unlike content= this derives no headers
             extensions=self._extensions,
         )
 
@@ -126,7 +126,14 @@ def _url(provider: Provider, family: Family) -> httpx.URL:
     return httpx.URL(base.rstrip("/") + family.path)
 
 
-def _too_large(status: int) -> Verdict:
+def _succeeded(verdict: Verdict, served: Served) -> Verdict:
+    # Spelt out: replace() takes five times as long, and this is every job's path.
+    return Verdict(
+        word=verdict.word, status=verdict.status, request_id=verdict.request_id, served=served
+    )
+
+
+def _too_large(status: int | None) -> Verdict:
     # No fault of the provider, and the answer would be as large elsewhere: nobody can serve it.
     note = f"answer larger than {MAX_ANSWER_BYTES // 1024 // 1024} MB"
     return Verdict(word=VerdictWord.JOB_REJECTED, status=status, note=note)

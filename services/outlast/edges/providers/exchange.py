@@ -1,7 +1,7 @@
 """One request and its answer, read as it streams and cut when a clock runs out."""
 
 import asyncio
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Mapping
 from typing import Final
 
 import httpx
@@ -35,7 +35,7 @@ CUT_NOTES: Final = {
 class AnswerTooLarge(Exception):
     """More than :data:`MAX_ANSWER_BYTES` came: the call was cut and has no usable answer."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int | None) -> None:
         """Keep the status of the answer."""
         super().__init__(status)
         self.status = status
@@ -83,32 +83,35 @@ class Exchange:
         started = asyncio.get_running_loop().time()
         response = await transport.handle_async_request(request)
         self._status = response.status_code
+        headers = _lower_case(response.headers)
         try:
-            body = await self._body(response, limit, started)
+            body = await self._body(_decoded(response, headers), headers, limit, started)
         finally:
             await response.aclose()
         return Answered(
-            status=response.status_code,
-            headers=response.headers,
-            body=body,
-            payload=_parsed(body),
+            status=response.status_code, headers=headers, body=body, payload=_parsed(body)
         )
 
     async def _body(
-        self, response: httpx.Response, limit: asyncio.Timeout, started: float
+        self,
+        stream: AsyncIterable[bytes],
+        headers: Mapping[str, str],
+        limit: asyncio.Timeout,
+        started: float,
     ) -> bytes:
         pieces: list[bytes] = []
-        size = 0
-        async for piece in _decoded(response):
+        size, whole = 0, headers.get("content-length")
+        async for piece in stream:
             size += len(piece)
             if size > MAX_ANSWER_BYTES:
-                raise AnswerTooLarge(response.status_code)
+                raise AnswerTooLarge(self._status)
             if not piece.isspace():
-                self._progressed(limit, started)
+                if str(size) != whole:  # else there is nothing more to wait for
+                    self._progressed(limit, started)
             elif not pieces:
                 continue  # DeepSeek's keep-alive lines before the answer are no part of it
             pieces.append(piece)
-        return b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _progressed(self, limit: asyncio.Timeout, started: float) -> None:
         elapsed = asyncio.get_running_loop().time() - started
@@ -120,10 +123,13 @@ class Exchange:
         return said if self._status is None else f"HTTP {self._status}: {said}"
 
 
-def _decoded(response: httpx.Response) -> AsyncIterable[bytes]:
-    if "content-encoding" in response.headers or not isinstance(
-        response.stream, httpx.AsyncByteStream
-    ):
+def _lower_case(headers: httpx.Headers) -> dict[str, str]:
+    # A plain dict: the few look-ups in httpx's own, which is a list, cost more than making it.
+    return {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in headers.raw}
+
+
+def _decoded(response: httpx.Response, headers: Mapping[str, str]) -> AsyncIterable[bytes]:
+    if "content-encoding" in headers or not isinstance(response.stream, httpx.AsyncByteStream):
         return response.aiter_bytes()
     return response.stream
 

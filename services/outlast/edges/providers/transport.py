@@ -147,12 +147,13 @@ class Transport(httpx.AsyncBaseTransport):
             httpx.TransportError: any other: it may have been executed.
         """
         session = self._session or self._open()
+        content = await request.aread()
         try:
             response = await session.request(
                 request.method,
                 str(request.url),
-                data=_content(request.content),
-                headers=request.headers.multi_items(),
+                data=content if len(content) <= PIECE else _pieces(content),
+                headers=_headers(request, len(content)),
                 timeout=self._timeout(request),
                 allow_redirects=False,
             )
@@ -177,7 +178,7 @@ class Transport(httpx.AsyncBaseTransport):
             connector=_Connector(
                 limit=0,
                 keepalive_timeout=self._keepalive_seconds,
-                socket_factory=_socket,
+                socket_factory=keeping_alive,
                 ssl=self._tls or True,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -241,8 +242,11 @@ class _Body(httpx.AsyncByteStream):
         self._response.close()
 
 
-def _content(content: bytes) -> bytes | AsyncIterator[bytes]:
-    return content if len(content) <= PIECE else _pieces(content)
+def _headers(request: httpx.Request, size: int) -> list[tuple[str, str]]:
+    headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in request.headers.raw]
+    if size > PIECE and "content-length" not in request.headers:
+        headers.append(("content-length", str(size)))  # or aiohttp would send it chunked
+    return headers
 
 
 async def _pieces(content: bytes) -> AsyncIterator[bytes]:
@@ -251,7 +255,8 @@ async def _pieces(content: bytes) -> AsyncIterator[bytes]:
         await asyncio.sleep(0)  # the writer waits only for a full socket: let others run
 
 
-def _socket(address: AddrInfoType) -> socket.socket:
+def keeping_alive(address: AddrInfoType) -> socket.socket:
+    """A socket whose connection TCP probes by itself while nothing is said on it."""
     family, kind, protocol, *_ = address
     made = socket.socket(family, kind, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

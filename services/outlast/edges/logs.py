@@ -1,0 +1,165 @@
+"""Logs: JSON lines in production, readable in a terminal, and never a payload or a key."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Final, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+__all__ = ["RateLimit", "configure", "without_secrets"]
+
+NEVER: Final = frozenset(
+    {
+        "api_key",
+        "authorization",
+        "body",
+        "content",
+        "cookie",
+        "header_values",
+        "headers",
+        "key",
+        "messages",
+        "password",
+        "payload",
+        "prompt",
+        "secret",
+        "token",
+        "value",
+        "x-api-key",
+    }
+)
+"""Fields that are dropped whatever they hold: payloads, header values, credentials."""
+LIBRARIES: Final = ("aiokafka", "faststream", "aiohttp", "asyncio", "httpx")
+MOST: Final = 5
+WINDOW_SECONDS: Final = 10.0
+
+
+def configure(
+    environ: Mapping[str, str],
+    stream: TextIO | None = None,
+    *,
+    level: int = logging.INFO,
+    libraries: int = logging.WARNING,
+) -> None:
+    """Set up structlog and the standard library's logging, once per process.
+
+    Args:
+        environ: ``OUTLAST_LOG`` is ``json`` or ``console``; else a terminal gets the console form.
+        stream: where to; the standard error stream unless given.
+        level: from which on our own loggers speak.
+        libraries: from which on those of the client libraries do.
+    """
+    out = sys.stderr if stream is None else stream
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        without_secrets,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.add_logger_name,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            *_rendered(_is_json(environ, out)),
+        ],
+    )
+    _route_to(formatter, out, level, libraries)
+
+
+def without_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Drop the fields of ``NEVER``, at any depth, whatever the case of their names."""
+    return {name: _cleaned(value) for name, value in event.items() if name.lower() not in NEVER}
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _cleaned(v) for k, v in value.items() if str(k).lower() not in NEVER}
+    return f"<{len(value)} bytes>" if isinstance(value, bytes | bytearray) else value
+
+
+class RateLimit(logging.Filter):
+    """Lets through a few of each message in a window; the first of the next tells how many not."""
+
+    def __init__(
+        self,
+        most: int = MOST,
+        window_seconds: float = WINDOW_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Count per logger and message template."""
+        super().__init__()
+        self._most = most
+        self._window = window_seconds
+        self._clock = clock
+        self._counts: MutableMapping[tuple[str, object], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this one is let through."""
+        which = (record.name, record.msg)
+        now = self._clock()
+        since, count = self._counts.get(which, (now, 0))
+        if now - since >= self._window:
+            if count > self._most:
+                record.msg = f"{record.msg} ({count - self._most} more like this)"
+            since, count = now, 0
+        self._counts[which] = (since, count + 1)
+        self._forget(now)
+        return count < self._most
+
+    def _forget(self, now: float) -> None:
+        """Templates that are built on the fly shall not pile up."""
+        if len(self._counts) > 1_000:
+            for which, (since, _) in list(self._counts.items()):
+                if now - since >= self._window:
+                    del self._counts[which]
+
+
+def _is_json(environ: Mapping[str, str], out: TextIO) -> bool:
+    wish = environ.get("OUTLAST_LOG", "").lower()
+    return wish != "console" and (wish == "json" or not out.isatty())
+
+
+def _rendered(as_json: bool) -> list[Processor]:
+    if not as_json:
+        return [structlog.dev.ConsoleRenderer()]
+    return [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(),
+    ]
+
+
+def _route_to(formatter: logging.Formatter, out: TextIO, level: int, libraries: int) -> None:
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        if isinstance(old.formatter, structlog.stdlib.ProcessorFormatter):
+            root.removeHandler(old)  # ours, of an earlier call
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(formatter)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name in LIBRARIES:
+        _quiet(logging.getLogger(name), formatter, out, libraries)
+
+
+def _quiet(library: logging.Logger, formatter: logging.Formatter, out: TextIO, level: int) -> None:
+    """A handler of its own: a filter of a logger does not see what its children say."""
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(formatter)
+    handler.addFilter(RateLimit())
+    library.handlers[:] = [handler]
+    library.propagate = False
+    library.setLevel(level)

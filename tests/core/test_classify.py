@@ -1,0 +1,429 @@
+"""What each answer of each family means: a row for every body the providers are known to send."""
+
+import json
+from email.utils import formatdate
+
+import pytest
+
+from outlast.core.classify import classify, retry_after
+from outlast.core.classify.note import one_line
+from outlast.core.classify.statuses import word_of_status
+from outlast.core.verdict import Answered, Cut, MaybeExecuted, NotSent, Outcome
+from outlast_schemas.attempt import VerdictWord as W
+
+NOW = 1_774_820_100.0
+HTML = {"content-type": "text/html; charset=UTF-8"}
+
+
+def answered(status: int, body: object, headers: dict[str, str] | None = None) -> Answered:
+    """An answer; a string is a body that is no JSON."""
+    raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    payload = None if isinstance(body, str) else body
+    return Answered(status=status, headers=headers or {}, body=raw, payload=payload)
+
+
+def openai(message: str, kind: str | None = None, code: object = None) -> dict[str, object]:
+    """The error shape of OpenAI, DeepSeek and most others."""
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def anthropic(kind: str, message: str = "…", code: str | None = None) -> dict[str, object]:
+    """Anthropic's error shape."""
+    error: dict[str, object] = {"type": kind, "message": message}
+    if code is not None:
+        error["details"] = {"error_code": code}
+    return {"type": "error", "error": error, "request_id": "req_011"}
+
+
+def gemini(status: int, word: str, message: str = "…", **detail: object) -> list[object]:
+    """Gemini's, in the list that its compatible endpoint wraps around it."""
+    error = {"code": status, "message": message, "status": word, "details": [detail]}
+    return [{"error": error}]
+
+
+def completion(finish: object, **message: object) -> dict[str, object]:
+    """A chat.completion."""
+    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", **message}}
+    return {"object": "chat.completion", "model": "m", "choices": [choice]}
+
+
+@pytest.mark.parametrize(
+    ("family", "status", "body", "word"),
+    [
+        # DeepSeek
+        ("deepseek", 400, openai("Invalid Format", "invalid_request_error"), W.JOB_REJECTED),
+        # type and code say invalid_request_error, only the text tells
+        (
+            "deepseek",
+            400,
+            openai("Content Exists Risk", "invalid_request_error", "invalid_request_error"),
+            W.CONTENT_POLICY,
+        ),
+        ("deepseek", 400, openai("Model Not Exist", "invalid_request_error"), W.MISROUTED),
+        (
+            "deepseek",
+            400,
+            openai("This model's maximum context length is 1048576 tokens. However, …"),
+            W.CONTEXT_TOO_LONG,
+        ),
+        (
+            "deepseek",
+            402,
+            openai("Insufficient Balance", "unknown_error", "invalid_request_error"),
+            W.ACCOUNT_BLOCKED,
+        ),
+        ("deepseek", 401, openai("Authentication Fails"), W.ACCOUNT_BLOCKED),
+        ("deepseek", 422, openai("Invalid Parameters"), W.JOB_REJECTED),
+        ("deepseek", 429, openai("… temporarily switch to alternative …"), W.RETRY_LATER),
+        ("deepseek", 500, openai("Server Error"), W.PROVIDER_DOWN),
+        ("deepseek", 503, openai("Server Overloaded"), W.PROVIDER_DOWN),
+        # OpenAI: four meanings of a 429
+        ("openai", 429, openai("…", "tokens", "rate_limit_exceeded"), W.RETRY_LATER),
+        ("openai", 429, openai("…", None, "slow_down"), W.RETRY_LATER),
+        ("openai", 429, openai("…", "insufficient_quota", "insufficient_quota"), W.ACCOUNT_BLOCKED),
+        # the code is new to the client, the type is not
+        ("openai", 429, openai("…", "insufficient_quota", "brand_new"), W.ACCOUNT_BLOCKED),
+        ("openai", 429, openai("…", None, "project_spend_limit_exceeded"), W.ACCOUNT_BLOCKED),
+        # larger than the whole window: its rate_limit code lies, waiting never helps
+        (
+            "openai",
+            429,
+            openai("Request too large for gpt-x on TPM", "tokens", "rate_limit_exceeded"),
+            W.CONTEXT_TOO_LONG,
+        ),
+        ("openai", 429, {"status": "come back later"}, W.RETRY_LATER),
+        ("openai", 401, openai("…", "invalid_request_error", "invalid_api_key"), W.ACCOUNT_BLOCKED),
+        ("openai", 403, openai("Country not supported"), W.ACCOUNT_BLOCKED),
+        ("openai", 404, openai("…", None, "model_not_found"), W.MISROUTED),
+        ("openai", 400, openai("…", None, "context_length_exceeded"), W.CONTEXT_TOO_LONG),
+        ("openai", 400, openai("…", None, "content_policy_violation"), W.CONTENT_POLICY),
+        (
+            "openai",
+            400,
+            openai("Invalid prompt: … as potentially violating our usage policy."),
+            W.CONTENT_POLICY,
+        ),
+        ("openai", 400, openai("…", None, "unsupported_parameter"), W.JOB_REJECTED),
+        # a string too long is the job's fault, not the context's
+        (
+            "openai",
+            400,
+            openai("… prompt is too long …", None, "string_above_max_length"),
+            W.JOB_REJECTED,
+        ),
+        (
+            "openai",
+            503,
+            openai("…", "service_unavailable_error", "server_is_overloaded"),
+            W.PROVIDER_DOWN,
+        ),
+        ("openai", 500, openai("…", "server_error"), W.PROVIDER_DOWN),
+        ("openai", 502, {"error": {"code": 502, "type": "cf_bad_gateway"}}, W.PROVIDER_DOWN),
+        # Anthropic
+        ("anthropic", 400, anthropic("invalid_request_error"), W.JOB_REJECTED),
+        (
+            "anthropic",
+            400,
+            anthropic("invalid_request_error", "prompt is too long: 200001 tokens > 200000"),
+            W.CONTEXT_TOO_LONG,
+        ),
+        # no money, in a 400
+        (
+            "anthropic",
+            400,
+            anthropic("invalid_request_error", "You have reached your specified API usage limits."),
+            W.ACCOUNT_BLOCKED,
+        ),
+        (
+            "anthropic",
+            400,
+            anthropic("invalid_request_error", "…", "organization_on_hold"),
+            W.ACCOUNT_BLOCKED,
+        ),
+        ("anthropic", 401, anthropic("authentication_error"), W.ACCOUNT_BLOCKED),
+        ("anthropic", 402, anthropic("billing_error"), W.ACCOUNT_BLOCKED),
+        ("anthropic", 403, anthropic("permission_error"), W.ACCOUNT_BLOCKED),
+        ("anthropic", 404, anthropic("not_found_error"), W.MISROUTED),
+        ("anthropic", 400, anthropic("request_body_timeout"), W.RETRY_LATER),
+        ("anthropic", 409, anthropic("conflict_error"), W.RETRY_LATER),
+        ("anthropic", 413, anthropic("request_too_large"), W.JOB_REJECTED),
+        ("anthropic", 429, anthropic("rate_limit_error"), W.RETRY_LATER),
+        (
+            "anthropic",
+            429,
+            anthropic("rate_limit_error", "…", "enforced_spend_limit_reached"),
+            W.ACCOUNT_BLOCKED,
+        ),
+        ("anthropic", 500, anthropic("api_error"), W.PROVIDER_DOWN),
+        ("anthropic", 504, anthropic("timeout_error"), W.AMBIGUOUS),
+        ("anthropic", 529, anthropic("overloaded_error"), W.PROVIDER_DOWN),
+        # an error event of a stream, read as a whole answer
+        ("anthropic", 200, anthropic("overloaded_error"), W.PROVIDER_DOWN),
+        # vLLM, SGLang, llama.cpp, Ollama
+        ("compatible", 400, openai("…", "BadRequestError", 400), W.JOB_REJECTED),
+        (
+            "compatible",
+            400,
+            {"object": "error", "message": "This model's maximum context length is 4096 tokens."},
+            W.CONTEXT_TOO_LONG,
+        ),
+        (
+            "compatible",
+            400,
+            openai("The input (9 tokens) is longer than the model's context length (8 tokens)."),
+            W.CONTEXT_TOO_LONG,
+        ),
+        ("compatible", 400, openai("…", "exceed_context_size_error", 400), W.CONTEXT_TOO_LONG),
+        ("compatible", 404, openai("…", "NotFoundError", 404), W.MISROUTED),
+        ("compatible", 503, openai("Loading model", "unavailable_error", 503), W.PROVIDER_DOWN),
+        # an image for a model without eyes is the job's fault, whatever the status says
+        (
+            "compatible",
+            500,
+            openai("image input is not supported, you may need to provide the mmproj"),
+            W.JOB_REJECTED,
+        ),
+        ("compatible", 503, {"error": "server busy, please try again."}, W.PROVIDER_DOWN),
+        # Mistral, Groq, Together, DashScope, Kimi, Azure, OpenRouter
+        ("compatible", 401, {"detail": "Unauthorized"}, W.ACCOUNT_BLOCKED),
+        (
+            "compatible",
+            422,
+            {"object": "error", "message": {"detail": [{"type": "extra_forbidden"}]}},
+            W.JOB_REJECTED,
+        ),
+        ("compatible", 429, {"message": "Service tier capacity exceeded"}, W.RETRY_LATER),
+        ("compatible", 424, openai("…"), W.PROVIDER_DOWN),
+        ("compatible", 498, openai("…", None, "capacity_exceeded"), W.RETRY_LATER),
+        ("compatible", 413, openai("Request too large for model"), W.CONTEXT_TOO_LONG),
+        ("compatible", 403, openai("inputs + max_new_tokens must be <= 8193"), W.CONTEXT_TOO_LONG),
+        ("compatible", 400, openai("Access denied", "Arrearage", "Arrearage"), W.ACCOUNT_BLOCKED),
+        ("compatible", 400, openai("…", None, "data_inspection_failed"), W.CONTENT_POLICY),
+        ("compatible", 429, openai("…", "exceeded_current_quota_error"), W.ACCOUNT_BLOCKED),
+        ("compatible", 429, openai("…", "engine_overloaded_error"), W.PROVIDER_DOWN),
+        ("compatible", 429, openai("…", "rate_limit_reached_error"), W.RETRY_LATER),
+        ("compatible", 429, openai("System is experiencing high demand"), W.PROVIDER_DOWN),
+        (
+            "compatible",
+            400,
+            {"error": {"code": "x", "innererror": {"code": "ResponsibleAIPolicyViolation"}}},
+            W.CONTENT_POLICY,
+        ),
+        ("compatible", 403, {"error": {"code": 403, "message": "was flagged"}}, W.CONTENT_POLICY),
+        ("compatible", 402, {"error": {"code": 402, "message": "credits"}}, W.ACCOUNT_BLOCKED),
+        # the budget is only lent to our own calls in flight
+        (
+            "compatible",
+            402,
+            {"error": {"code": 402, "metadata": {"limit_source": "openrouter_in_flight_budget"}}},
+            W.RETRY_LATER,
+        ),
+        ("compatible", 200, {"error": {"code": 502, "message": "upstream"}}, W.PROVIDER_DOWN),
+        ("compatible", 200, {"error": {"code": 429, "message": "upstream"}}, W.RETRY_LATER),
+        # Gemini
+        ("compatible", 429, gemini(429, "RESOURCE_EXHAUSTED"), W.RETRY_LATER),
+        (
+            "compatible",
+            429,
+            gemini(429, "RESOURCE_EXHAUSTED", reason="MODEL_CAPACITY_EXHAUSTED"),
+            W.PROVIDER_DOWN,
+        ),
+        (
+            "compatible",
+            400,
+            gemini(400, "INVALID_ARGUMENT", reason="API_KEY_INVALID"),
+            W.ACCOUNT_BLOCKED,
+        ),
+        ("compatible", 400, gemini(400, "FAILED_PRECONDITION"), W.ACCOUNT_BLOCKED),
+        ("compatible", 400, gemini(400, "INVALID_ARGUMENT"), W.JOB_REJECTED),
+        (
+            "compatible",
+            400,
+            gemini(400, "INVALID_ARGUMENT", "… exceeds the maximum number of tokens allowed"),
+            W.CONTEXT_TOO_LONG,
+        ),
+        ("compatible", 504, gemini(504, "DEADLINE_EXCEEDED"), W.AMBIGUOUS),
+        # what nobody has seen yet
+        ("openai", 418, openai("…"), W.JOB_REJECTED),
+        ("openai", 507, openai("…"), W.PROVIDER_DOWN),
+        ("openai", 307, "", W.MISROUTED),
+        ("of-no-known-family", 503, openai("…"), W.PROVIDER_DOWN),
+    ],
+)
+def test_an_error_means_what_its_body_says_and_only_then_what_its_status_says(
+    family: str, status: int, body: object, word: W
+) -> None:
+    verdict = classify(family, answered(status, body), NOW)
+
+    assert (verdict.word, verdict.status) == (word, status)
+    assert verdict.served is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "word"),
+    [
+        (502, "<html><title>502 Bad Gateway</title></html>", HTML, W.PROVIDER_DOWN),
+        (520, "<!DOCTYPE html>…", {}, W.PROVIDER_DOWN),
+        (524, "error code: 524", {}, W.PROVIDER_DOWN),
+        (530, "<html>1.2.3.4</html>", HTML, W.PROVIDER_DOWN),
+        # a firewall's page, not the account's 403
+        (403, "<html><title>Attention Required!</title></html>", HTML, W.PROVIDER_DOWN),
+        (200, "<html>maintenance</html>", HTML, W.PROVIDER_DOWN),
+        # the gateway had passed it on
+        (504, "<html><title>504 Gateway Time-out</title></html>", HTML, W.AMBIGUOUS),
+        # the page is a proxy's, but it speaks of the job's size
+        (413, "<html><title>413 Too Large</title></html>", HTML, W.JOB_REJECTED),
+        (503, "upstream connect error", {"content-type": "text/plain"}, W.PROVIDER_DOWN),
+    ],
+)
+def test_a_web_page_where_json_belongs_means_that_the_provider_was_not_reached(
+    status: int, body: str, headers: dict[str, str], word: W
+) -> None:
+    assert classify("openai", answered(status, body, headers), NOW).word is word
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (completion("stop", content="Hi"), W.SUCCEEDED),
+        (completion("tool_calls", content=None, tool_calls=[{"id": "1"}]), W.SUCCEEDED),
+        (completion("stop", content=None, refusal="I can't."), W.SUCCEEDED),
+        # the job's own limit, spent on reasoning; and every one-token probe of such a model
+        (completion("length", content=""), W.SUCCEEDED),
+        (completion("content_filter", content="half"), W.SUCCEEDED),
+        (completion("content_filter", content=None), W.CONTENT_POLICY),
+        ({**completion("stop", content="Hi"), "error": None}, W.SUCCEEDED),
+        (completion("stop", content=""), W.PROVIDER_DOWN),
+        (completion("error", content="half"), W.PROVIDER_DOWN),
+        (completion("insufficient_system_resource", content="half"), W.PROVIDER_DOWN),
+        (completion("aborted", content="half"), W.PROVIDER_DOWN),
+        (completion(None, content="half"), W.PROVIDER_DOWN),
+        (completion("pause_turn", content="half"), W.PROVIDER_DOWN),
+        ({"choices": []}, W.PROVIDER_DOWN),
+        ({"choices": [None]}, W.PROVIDER_DOWN),
+        ([], W.PROVIDER_DOWN),
+        ({"error": {"message": "?"}}, W.PROVIDER_DOWN),
+        # accepted, maybe run and billed, and nothing came of it
+        ("", W.AMBIGUOUS),
+        ("\n\n\n", W.AMBIGUOUS),
+        ('{"choices": [{"mess', W.AMBIGUOUS),
+    ],
+)
+def test_a_200_is_a_success_only_with_an_answer_in_it(body: object, word: W) -> None:
+    verdict = classify("deepseek", answered(200, body), NOW)
+
+    assert verdict.word is word
+    assert verdict.evidence is (word in (W.PROVIDER_DOWN, W.AMBIGUOUS))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "word", "evidence"),
+    [
+        (NotSent(note="refused"), W.PROVIDER_DOWN, True),
+        (MaybeExecuted(note="reset"), W.AMBIGUOUS, True),
+        (Cut(clock="first_token", note="…"), W.AMBIGUOUS, True),
+        (Cut(clock="total", note="…"), W.AMBIGUOUS, True),
+        # the job's deadline says nothing about the provider
+        (Cut(clock="deadline", note="…"), W.AMBIGUOUS, False),
+    ],
+)
+def test_without_an_answer_it_counts_whether_the_request_had_left(
+    outcome: Outcome, word: W, evidence: bool
+) -> None:
+    verdict = classify("openai", outcome, NOW)
+
+    assert (verdict.word, verdict.evidence) == (word, evidence)
+
+
+@pytest.mark.parametrize("status", range(100, 600))
+def test_every_status_has_a_verdict_and_none_is_a_success(status: int) -> None:
+    words = {word_of_status(status, is_html=page) for page in (True, False)}
+
+    assert W.SUCCEEDED not in words
+
+
+@pytest.mark.parametrize(
+    ("headers", "payload", "seconds"),
+    [
+        ({"retry-after-ms": "1500", "retry-after": "9"}, None, 1.5),
+        ({"retry-after": "2.5"}, None, 2.5),
+        ({"retry-after": formatdate(NOW + 30, usegmt=True)}, None, 30.0),
+        # Azure says -1 and 0
+        ({"retry-after": "-1"}, None, None),
+        ({"retry-after-ms": "0", "retry-after": "3"}, None, 3.0),
+        ({"retry-after": "nan"}, None, None),
+        ({"retry-after": "inf"}, None, None),
+        ({"retry-after": "soon"}, None, None),
+        ({"retry-after": formatdate(NOW - 30, usegmt=True)}, None, None),
+        ({"retry-after": "Mon, 99 Foo 99999999999 99:99:99 GMT"}, None, None),
+        ({}, gemini(429, "RESOURCE_EXHAUSTED", retryDelay="12.3s"), 12.3),
+        ({"retry-after": "1e300"}, None, 31 * 86_400.0),
+        ({}, {"error": "text"}, None),
+    ],
+)
+def test_the_wait_a_provider_asks_for_is_read_in_the_order_of_its_own_client(
+    headers: dict[str, str], payload: object, seconds: float | None
+) -> None:
+    assert retry_after(headers, payload, NOW) == seconds
+
+
+def test_the_wait_stands_in_the_verdict() -> None:
+    throttled = answered(429, openai("…", None, "rate_limit_exceeded"), {"retry-after": "7"})
+
+    assert classify("openai", throttled, NOW).retry_after == 7.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "request_id"),
+    [
+        ({"x-request-id": "req_1"}, openai("…"), "req_1"),
+        ({"request-id": "req_2"}, openai("…"), "req_2"),
+        ({}, anthropic("api_error"), "req_011"),
+        ({}, openai("…"), None),
+    ],
+)
+def test_the_request_id_is_kept_for_whoever_asks_the_provider(
+    headers: dict[str, str], body: object, request_id: str | None
+) -> None:
+    assert classify("openai", answered(500, body, headers), NOW).request_id == request_id
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "note"),
+    [
+        (429, openai("Slow", "requests", "slow_down"), "HTTP 429 slow_down: Slow"),
+        (418, {}, "HTTP 418"),
+        (502, "<html><title>502 Bad\nGateway</title><p>10.1.2.3</p>", "HTTP 502: 502 Bad Gateway"),
+        (502, "<html><p>sorry</p><script>x()</script>", "HTTP 502: sorry"),
+        (500, {"detail": [{"msg": "field required"}]}, "HTTP 500: field required"),
+        (200, "", "HTTP 200: empty body"),
+    ],
+)
+def test_the_note_is_one_line_that_names_status_code_and_text(
+    status: int, body: object, note: str
+) -> None:
+    assert classify("openai", answered(status, body), NOW).note == note
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("Incorrect API key provided: sk-proj-abcDEF123456", "Incorrect API key provided: []"),
+        ("Incorrect API key provided: sk-ab***********3456.", "Incorrect API key provided: []"),
+        ("got 'Authorization: Bearer abc.def'", "got 'Authorization: []"),
+        ("key AIzaSyD-1234567890abcdefghijklmnop is bad", "key [] is bad"),
+        ("token 0123456789abcdef0123456789abcdef!", "token []!"),
+        # long, but a word
+        ("x" * 40, "x" * 40),
+        ("a\r\n\tb\x00c", "a bc"),
+    ],
+)
+def test_a_note_holds_no_key(text: str, line: str) -> None:
+    assert one_line(text) == line.replace("[]", "[removed]")
+
+
+def test_a_note_is_short_and_its_keys_go_before_the_cut() -> None:
+    line = one_line("y " * 95 + "sk-" + "Z1" * 30)
+
+    assert len(line) <= 200
+    assert "Z1" not in line
