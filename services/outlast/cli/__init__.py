@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from outlast.cli import audit, dead_letters, replay, results, submit, topics
+from outlast.cli import audit, dead_letters, drill, replay, results, run, submit, topics
 from outlast.cli.invocation import Invocation
 from outlast.cli.terminal import complain
 from outlast.core.errors import OutlastError
@@ -22,7 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# run.register(app) and drill.register(app) go here.
+run.register(app)
+drill.register(app)
 submit.register(app)
 results.register(app)
 dead_letters.register(app)

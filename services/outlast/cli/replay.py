@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def replay(
     context: typer.Context,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Job ids.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Job ids.")] = None,
     reason: Annotated[Reason | None, typer.Option(help="Only those with this reason.")] = None,
     ttl: Annotated[
         float | None,
@@ -85,6 +85,9 @@ def _say_what_not(selection: Selection) -> None:
 
 
 def _print(selection: Selection, run: str | None, as_json: bool) -> None:
+    if not selection.letters and not as_json:
+        err.print("nothing to replay")
+        return
     for letter in selection.letters:
         fields = {"job_id": letter.job.id, "replays": letter.job.state.replays + 1, "run": run}
         if as_json:

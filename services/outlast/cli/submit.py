@@ -84,7 +84,8 @@ async def _publish(
     kafka: Kafka, jobs: Sequence[tuple[str, bytes]], terms: Mapping[str, Any], as_json: bool
 ) -> None:
     async with AsyncClient(kafka, source="outlast-submit") as client:
-        with Progress(console=err, transient=True, disable=len(jobs) <= AT_ONCE) as progress:
+        hidden = len(jobs) <= AT_ONCE or not err.is_terminal
+        with Progress(console=err, transient=True, disable=hidden) as progress:
             task = progress.add_task("publishing", total=len(jobs))
             for start in range(0, len(jobs), AT_ONCE):
                 batch = jobs[start : start + AT_ONCE]

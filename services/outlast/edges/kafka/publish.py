@@ -1,7 +1,7 @@
 """Publishes single records and says plainly what became of each: acknowledged, refused, unknown."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
@@ -29,6 +29,7 @@ class Publisher:
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
+        self._overdue: set[asyncio.Task[Any]] = set()
 
     async def publish(self, record: Encoded, what: str) -> Any:
         """Return aiokafka's ``RecordMetadata`` once all in-sync replicas have the record.
@@ -41,12 +42,13 @@ class Publisher:
             PublishRefused: it was not accepted.
             PublishUnknown: no answer came in time; it may have been accepted or still be.
         """
-        sending = asyncio.ensure_future(self._sent(record))
+        sending = asyncio.create_task(self._sent(record))
         try:
             # An idempotent producer never gives a record up: cancelling would unsend nothing.
             return await asyncio.wait_for(asyncio.shield(sending), self._patience)
         except TimeoutError:
-            sending.add_done_callback(_forget)
+            self._overdue.add(sending)
+            sending.add_done_callback(self._forget)
             raise PublishUnknown(
                 f"{what}: no acknowledgement within {self._patience:g} s; it may have been "
                 "accepted. Publishing it again with the same id is safe"
@@ -56,11 +58,8 @@ class Publisher:
 
     async def close(self) -> None:
         """Flush and disconnect, as far as that goes within five seconds."""
-        leaving = [asyncio.ensure_future(self._stopped(self._producer)), *self._retiring]
-        _, stuck = await asyncio.wait(leaving, timeout=STOP_SECONDS)
-        for task in stuck:
-            task.cancel()
-        await asyncio.gather(*stuck, return_exceptions=True)
+        await _ended(self._overdue)
+        await _ended([*self._retiring, asyncio.create_task(self._stopped(self._producer))])
 
     async def _sent(self, record: Encoded) -> Any:
         current = await self._started()
@@ -90,9 +89,15 @@ class Publisher:
     def _retire(self, broken: AIOKafkaProducer) -> None:
         if self._producer is broken:
             self._producer = None
-            task = asyncio.ensure_future(self._stopped(broken))
+            task = asyncio.create_task(self._stopped(broken))
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
+
+    def _forget(self, sending: asyncio.Task[Any]) -> None:
+        """Its caller was told that it is unknown; what comes of it now concerns nobody."""
+        self._overdue.discard(sending)
+        if not sending.cancelled():
+            sending.exception()
 
     async def _stopped(self, leaving: AIOKafkaProducer | None) -> None:
         if leaving is not None:
@@ -114,7 +119,12 @@ class JobsPublisher:
             await self._publisher.publish(encoded, f"job {record.job.id}")
 
 
-def _forget(task: "asyncio.Future[Any]") -> None:
-    """What comes of a publish after its caller was told that it is unknown concerns nobody."""
-    if not task.cancelled():
-        task.exception()
+async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Wait for them a while, then cancel what is left."""
+    waiting = list(tasks)
+    if not waiting:
+        return
+    _, stuck = await asyncio.wait(waiting, timeout=STOP_SECONDS)
+    for task in stuck:
+        task.cancel()
+    await asyncio.gather(*stuck, return_exceptions=True)

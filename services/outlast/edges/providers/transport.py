@@ -94,7 +94,12 @@ ERRORS: Final[Mapping[type[BaseException], tuple[type[httpx.TransportError], Sen
 )
 """Every error aiohttp raises (a test asks it for the list), what it becomes, and what it means."""
 
-FOREIGN: Final = (foreign.ClientError, HttpProcessingError, OSError)
+FOREIGN: Final = (
+    foreign.ClientError,
+    foreign.WSMessageTypeError,  # the one of its errors with another root
+    HttpProcessingError,
+    OSError,
+)
 """All of :data:`ERRORS` are one of these (a time-out and a TLS error are an ``OSError``)."""
 
 

@@ -1,0 +1,86 @@
+"""``outlast drill``: the product's own fire drill."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from outlast.cli.invocation import settings_of
+from outlast.cli.terminal import line, out, print_json
+from outlast.drill.outage import Drill, Drilled
+from outlast.drill.outage import drill as run_drill
+from outlast.drill.report import print_report, report_json
+from outlast.drill.scene import LocalModel
+from outlast.edges import logs
+from outlast.edges.settings import environment
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(help="Fire drills: simulated providers fail, the jobs do not.")
+    group.command(help="A provider goes down in mid-run, as on 29 March 2026, and comes back.")(
+        outage
+    )
+    group.callback()(drill)
+    app.add_typer(group, name="drill")
+
+
+def drill() -> None:
+    """Fire drills: simulated providers fail, the jobs do not."""
+
+
+def outage(
+    context: typer.Context,
+    bootstrap_servers: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The cluster; else the configured one."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=12, help="How many jobs.")] = 300,
+    seconds: Annotated[float, typer.Option(min=20, help="How long they are published.")] = 50,
+    local_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A real OpenAI-compatible server for `local`."),
+    ] = None,
+    local_model: Annotated[str, typer.Option(help="The model it serves.")] = "local-model",
+    keep: Annotated[bool, typer.Option(help="Leave everything up until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object at the end.")] = False,
+) -> None:
+    """Run the drill; exits with 1 when a job is lost or has not ended."""
+    logs.configure(environment())
+    servers = bootstrap_servers or settings_of(context).kafka.bootstrap_servers
+    local = LocalModel(local_url, local_model) if local_url else None
+    outcome: list[Drilled] = []
+
+    def ended(drilled: Drilled) -> None:
+        outcome.append(drilled)
+        if as_json:
+            print_json(report_json(drilled.seen, drilled.report))
+        else:
+            print_report(out, drilled.seen, drilled.report, drilled.simulated)
+
+    wanted = Drill(bootstrap_servers=servers, jobs=jobs, local=local, keep=keep, seconds=seconds)
+    asyncio.run(run_drill(wanted, out, ended, _print_next))
+    if not outcome or outcome[0].report.lost or outcome[0].report.open:
+        raise typer.Exit(1)
+
+
+def _print_next(config: Path) -> None:
+    """What to try while it is up."""
+    from outlast.edges.settings import load
+
+    kafka = load({}, str(config)).kafka
+    line("\nStill up. Try, in another terminal (Ctrl-C here stops everything):", style="bold")
+    line(f"  export OUTLAST_CONFIG={config}")
+    line('  outlast submit "What outlasts an outage?" --route chat')
+    line("  outlast results --follow")
+    line(
+        '  echo \'{"model":"chat","messages":[{"role":"user","content":"hi"}]}\' | '
+        f"kcat -P -b {kafka.bootstrap_servers} -t {kafka.prefix}.jobs"
+    )
+    line(
+        "  real keys: in that file remove base_url of a provider, set api_key_env to the name of "
+        "your variable, and `outlast run` again"
+    )

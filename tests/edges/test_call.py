@@ -1,0 +1,361 @@
+"""One call of a provider: the clocks, the size, the verdict, and the simulator on a real socket."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import httpx
+import orjson
+import pytest
+
+from outlast.core.policy import Clocks, Provider, Target
+from outlast.core.verdict import Verdict
+from outlast.drill.simulator import MODES, Behaviour, Mode, Simulator
+from outlast.edges.providers.call import ProviderCall
+from outlast.edges.providers.clocks import Countdown, next_cut
+from outlast.edges.providers.exchange import MAX_ANSWER_BYTES
+from outlast.edges.providers.families import FAMILIES, probe_body
+from outlast.edges.providers.transport import Transport
+from outlast_schemas.attempt import VerdictWord as W
+from outlast_schemas.result import Served
+
+Family = Literal["compatible", "openai", "deepseek", "anthropic"]
+
+KEY = "sk-test-0123456789"
+NOW = 1_774_820_100.0
+TARGET = Target("p", "gpt-6-luna")
+BODY: dict[str, object] = {
+    "model": "chat",
+    "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
+    "max_tokens": 20,
+}
+ANSWER = orjson.dumps(
+    {
+        "object": "chat.completion",
+        "model": "gpt-6-luna-2026-10-01",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "Hello"}}],
+        "usage": {"prompt_tokens": 12, "completion_tokens": 3},
+    }
+)
+PATIENT = Clocks(connect_seconds=9, first_token_seconds=90, idle_seconds=90, total_seconds=90)
+FIRST_TOKEN = replace(PATIENT, first_token_seconds=0.1)
+IDLE = replace(PATIENT, idle_seconds=0.1)
+TOTAL = replace(PATIENT, total_seconds=0.1)
+
+
+def a_call(
+    transport: httpx.AsyncBaseTransport,
+    family: Family = "openai",
+    clocks: Clocks = PATIENT,
+    base_url: str = "http://provider.test/v1/",
+    api_key: str | None = KEY,
+) -> ProviderCall:
+    """The call of a provider ``p`` over this transport."""
+    provider = Provider(name="p", family=family, base_url=base_url, clocks=clocks)
+    return ProviderCall(provider, api_key, transport, lambda: NOW)
+
+
+def answering(status: int, content: bytes, headers: dict[str, str] | None = None) -> ProviderCall:
+    """A call that gets this answer."""
+
+    def handle(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, content=content, headers=headers)
+
+    return a_call(httpx.MockTransport(handle))
+
+
+class Trickle(httpx.AsyncByteStream):
+    """A body in pieces; a number is a pause in seconds, and after the last piece it hangs."""
+
+    def __init__(self, parts: Sequence[bytes | float]) -> None:
+        self.parts = parts
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self.parts:
+            if isinstance(part, bytes):
+                yield part
+            else:
+                await asyncio.sleep(part)
+        await asyncio.Event().wait()
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+def trickling(stream: Trickle, clocks: Clocks) -> ProviderCall:
+    """A call whose answer comes so."""
+    return a_call(httpx.MockTransport(lambda _: httpx.Response(200, stream=stream)), clocks=clocks)
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[Transport]:
+    """A transport with a pool of its own."""
+    made = Transport()
+    yield made
+    await made.aclose()
+
+
+async def test_a_success_carries_the_very_bytes_who_served_and_what_it_took() -> None:
+    verdict = await answering(200, ANSWER, {"x-request-id": "req_1"})(BODY, TARGET, 60)
+
+    assert verdict == Verdict(
+        word=W.SUCCEEDED,
+        status=200,
+        request_id="req_1",
+        served=Served(
+            body=ANSWER,
+            provider="p",
+            model="gpt-6-luna-2026-10-01",
+            prompt_tokens=12,
+            completion_tokens=3,
+        ),
+    )
+
+
+async def test_a_server_that_does_not_name_its_model_is_taken_at_its_word() -> None:
+    answer = orjson.dumps(
+        {"choices": [{"finish_reason": "stop", "message": {"content": "Hello"}}], "usage": None}
+    )
+
+    verdict = await answering(200, answer)(BODY, TARGET, 60)
+
+    assert verdict.served == Served(body=answer, provider="p", model="gpt-6-luna")
+
+
+async def test_an_answer_packed_unasked_is_unpacked() -> None:
+    packed = answering(200, gzip.compress(ANSWER), {"content-encoding": "gzip"})
+
+    verdict = await packed(BODY, TARGET, 60)
+
+    assert verdict.served is not None
+    assert verdict.served.body == ANSWER
+
+
+async def test_blank_lines_before_an_answer_are_no_part_of_it() -> None:
+    async def handle(_: httpx.Request) -> httpx.Response:
+        async def body() -> AsyncIterator[bytes]:
+            for piece in (b"\n", b"\n\n", ANSWER[:9], ANSWER[9:]):
+                yield piece
+
+        return httpx.Response(200, content=body())
+
+    verdict = await a_call(httpx.MockTransport(handle))(BODY, TARGET, 60)
+
+    assert verdict.served is not None
+    assert verdict.served.body == ANSWER
+
+
+async def test_the_request_goes_to_the_familys_path_with_its_headers() -> None:
+    seen: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, content=ANSWER)
+
+    await a_call(httpx.MockTransport(handle))(BODY, TARGET, 60)
+
+    [request] = seen
+    assert (request.method, str(request.url)) == (
+        "POST",
+        "http://provider.test/v1/chat/completions",
+    )
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert orjson.loads(request.content)["max_completion_tokens"] == 20
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (httpx.ConnectError("refused"), W.PROVIDER_DOWN),
+        (httpx.ConnectTimeout("slow"), W.PROVIDER_DOWN),
+        (httpx.PoolTimeout("full"), W.PROVIDER_DOWN),
+        (httpx.UnsupportedProtocol("ftp"), W.PROVIDER_DOWN),
+        (httpx.ReadError("reset"), W.AMBIGUOUS),
+        (httpx.WriteError("reset"), W.AMBIGUOUS),
+        (httpx.ReadTimeout("silence"), W.AMBIGUOUS),
+        (httpx.RemoteProtocolError("closed"), W.AMBIGUOUS),
+        # of these nobody can tell what was sent
+        (httpx.LocalProtocolError("?"), W.AMBIGUOUS),
+        (httpx.ProxyError("?"), W.AMBIGUOUS),
+    ],
+)
+async def test_an_error_of_the_transport_is_ambiguous_unless_nothing_was_sent(
+    error: httpx.TransportError, word: W
+) -> None:
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    verdict = await a_call(httpx.MockTransport(fail))(BODY, TARGET, 60)
+
+    assert (verdict.word, verdict.note, verdict.evidence) == (word, str(error), True)
+
+
+@pytest.mark.parametrize(
+    ("seconds_left", "progress", "cut"),
+    [
+        (1000.0, None, Countdown(120.0, "first_token")),
+        (1000.0, 119.0, Countdown(179.0, "idle")),
+        (1000.0, 590.0, Countdown(600.0, "total")),
+        (30.0, None, Countdown(30.0, "deadline")),
+        (30.0, 1.0, Countdown(30.0, "deadline")),
+        # on a tie the provider is not blamed
+        (120.0, None, Countdown(120.0, "deadline")),
+    ],
+)
+def test_the_clock_that_runs_out_first_cuts(
+    seconds_left: float, progress: float | None, cut: Countdown
+) -> None:
+    assert next_cut(Clocks(), seconds_left, progress) == cut
+
+
+@pytest.mark.parametrize(
+    ("parts", "clocks", "seconds_left", "note", "evidence"),
+    [
+        ([], FIRST_TOKEN, 90, "HTTP 200: no first token after 0.1 s", True),
+        # blank lines are no progress, however many come
+        ([b"\n", 0.01] * 99, FIRST_TOKEN, 90, "HTTP 200: no first token after 0.1 s", True),
+        ([b"{"], IDLE, 90, "HTTP 200: the answer began and stood still after 0.1 s", True),
+        ([b"x", 0.01] * 99, TOTAL, 90, "HTTP 200: the answer did not end after 0.1 s", True),
+        ([], PATIENT, 0.1, "HTTP 200: cut by the job's deadline after 0.1 s", False),
+        ([b"x", 0.01] * 99, PATIENT, 0.1, "HTTP 200: cut by the job's deadline after 0.1 s", False),
+    ],
+    ids=["silence", "keep-alive", "idle", "total", "deadline", "deadline-in-body"],
+)
+async def test_a_clock_cuts_the_call_and_says_which_it_was(
+    parts: list[bytes | float], clocks: Clocks, seconds_left: float, note: str, evidence: bool
+) -> None:
+    stream = Trickle(parts)
+
+    verdict = await trickling(stream, clocks)(BODY, TARGET, seconds_left)
+
+    assert verdict == Verdict(word=W.AMBIGUOUS, note=note, evidence=evidence)
+    assert stream.closed
+
+
+async def test_a_job_past_its_deadline_is_not_sent() -> None:
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise AssertionError("it was sent")
+
+    verdict = await a_call(httpx.MockTransport(fail))(BODY, TARGET, 0)
+
+    assert (verdict.word, verdict.evidence) == (W.AMBIGUOUS, False)
+
+
+async def test_an_answer_without_end_is_cut_and_nobodys_fault() -> None:
+    stream = Trickle([b"x" * 1_000_000] * 17)
+
+    verdict = await trickling(stream, PATIENT)(BODY, TARGET, 60)
+
+    assert MAX_ANSWER_BYTES < 17_000_000
+    assert (verdict.word, verdict.note) == (W.JOB_REJECTED, "answer larger than 16 MB")
+    assert stream.closed
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "note"),
+    [
+        ("hunter-two", "bad key hunter-two", "HTTP 401: bad key [removed]"),
+        # cut to its length within the key
+        ("hunter-two-and-three", "y " * 90 + "hunter-two-and-three", None),
+        # a placeholder for a local server, not a secret
+        ("x", "extra", "HTTP 401: extra"),
+    ],
+)
+async def test_no_note_holds_the_key(key: str, text: str, note: str | None) -> None:
+    answer = orjson.dumps({"error": {"message": text}})
+    mock = httpx.MockTransport(lambda _: httpx.Response(401, content=answer))
+
+    said = (await a_call(mock, api_key=key)(BODY, TARGET, 60)).note or ""
+
+    assert note is None or said == note
+    assert key[:8] not in said or len(key) < 8
+
+
+@pytest.mark.parametrize("key", ["", " \n", "clé", "a\nb"])
+def test_a_key_that_no_header_can_carry_is_refused_at_once(key: str) -> None:
+    with pytest.raises(ValueError, match="API key"):
+        a_call(httpx.MockTransport(lambda _: httpx.Response(200)), api_key=key)
+
+
+def test_a_compatible_provider_needs_an_address() -> None:
+    with pytest.raises(ValueError, match="base URL"):
+        a_call(httpx.MockTransport(lambda _: httpx.Response(200)), "compatible", base_url="")
+
+
+EVERY_FAMILY: tuple[Family, ...] = ("compatible", "openai", "deepseek", "anthropic")
+
+VERDICTS: dict[str, W] = {
+    "ok": W.SUCCEEDED,
+    "slow": W.SUCCEEDED,
+    "hang": W.AMBIGUOUS,
+    "unavailable": W.PROVIDER_DOWN,
+    "throttle": W.RETRY_LATER,
+    "quota": W.ACCOUNT_BLOCKED,
+    "bad_key": W.ACCOUNT_BLOCKED,
+    "empty": W.AMBIGUOUS,
+    "cut": W.AMBIGUOUS,
+    "reject": W.JOB_REJECTED,
+    "refuse": W.PROVIDER_DOWN,
+    "outage": W.AMBIGUOUS,  # its first call hangs
+}
+
+
+def test_every_mode_of_the_simulator_has_a_verdict_here() -> None:
+    assert set(VERDICTS) == set(MODES)
+
+
+@pytest.mark.parametrize("family", EVERY_FAMILY)
+@pytest.mark.parametrize("mode", MODES)
+async def test_what_a_provider_does_over_http_becomes_the_verdict(
+    transport: Transport, family: Family, mode: Mode
+) -> None:
+    clocks = FIRST_TOKEN if mode in ("hang", "outage") else PATIENT
+    behaviour = Behaviour(mode=mode, slow_seconds=0.05)
+    async with Simulator(family, behaviour=behaviour) as simulator:
+        call = a_call(transport, family, clocks, simulator.base_url)
+        verdict = await call(BODY, TARGET, 60)
+
+    assert verdict.word is VERDICTS[mode]
+    assert (verdict.served is not None) is (verdict.word is W.SUCCEEDED)
+
+
+@pytest.mark.parametrize("family", EVERY_FAMILY)
+async def test_every_family_serves_a_chat_completion(transport: Transport, family: Family) -> None:
+    async with Simulator(family) as simulator:
+        verdict = await a_call(transport, family, base_url=simulator.base_url)(BODY, TARGET, 60)
+
+    assert verdict.served is not None
+    answer = orjson.loads(verdict.served.body)
+    assert answer["object"] == "chat.completion"
+    assert answer["choices"][0]["message"]["content"] == "Simulated answer to: Hi"
+    assert verdict.served.prompt_tokens == answer["usage"]["prompt_tokens"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_a_probe_is_a_call_like_any_other(transport: Transport, family: Family) -> None:
+    async with Simulator(family) as simulator:
+        call = a_call(transport, family, base_url=simulator.base_url)
+        verdict = await call(probe_body("gpt-6-luna"), TARGET, 60)
+
+    assert verdict.word is W.SUCCEEDED
+
+
+async def test_keep_alive_lines_do_not_keep_a_call_alive(transport: Transport) -> None:
+    behaviour = Behaviour(mode="hang", blank_line_seconds=0.01)
+    async with Simulator("deepseek", behaviour=behaviour) as simulator:
+        call = a_call(transport, "deepseek", FIRST_TOKEN, simulator.base_url)
+        verdict = await call(BODY, TARGET, 60)
+
+    assert verdict.word is W.AMBIGUOUS
+    assert verdict.note == "HTTP 200: no first token after 0.1 s"
+
+
+async def test_the_providers_wait_is_in_the_verdict(transport: Transport) -> None:
+    behaviour = Behaviour(mode="throttle", retry_after_seconds=2.5)
+    async with Simulator("openai", behaviour=behaviour) as simulator:
+        verdict = await a_call(transport, base_url=simulator.base_url)(BODY, TARGET, 60)
+
+    assert verdict.retry_after == 2.5

@@ -1,0 +1,131 @@
+"""Logs: one JSON object a line, nothing that is secret, libraries kept short."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from outlast.edges.logs import RateLimit, configure, without_secrets
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    out = io.StringIO()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    configure({}, out)
+    yield out
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name in ("aiokafka", "faststream", "aiohttp", "asyncio", "httpx"):
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
+        library.setLevel(logging.NOTSET)
+
+
+def events(out: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_an_event_is_a_json_line_with_what_is_bound(lines: io.StringIO) -> None:
+    with structlog.contextvars.bound_contextvars(job_id="j-1"):
+        structlog.get_logger("outlast.work").warning("work.failed_over", provider="openai")
+
+    [event] = events(lines)
+    assert event["event"] == "work.failed_over"
+    assert (event["job_id"], event["provider"]) == ("j-1", "openai")
+    assert (event["level"], event["logger"]) == ("warning", "outlast.work")
+    assert "timestamp" in event
+
+
+@pytest.mark.parametrize(
+    "field", ["body", "payload", "api_key", "authorization", "key", "headers", "API_KEY"]
+)
+def test_payloads_and_keys_are_dropped_at_any_depth(lines: io.StringIO, field: str) -> None:
+    log = structlog.get_logger()
+    log.error("x.y", **{field: "sk-secret"}, about={field: "sk-secret", "kept": 1})
+
+    [event] = events(lines)
+    assert "sk-secret" not in lines.getvalue()
+    assert event["about"] == {"kept": 1}
+
+
+def test_bytes_are_told_by_their_size_only() -> None:
+    assert without_secrets(None, "info", {"event": "x", "raw": b"abc"})["raw"] == "<3 bytes>"
+
+
+def test_an_exception_is_part_of_its_line(lines: io.StringIO) -> None:
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        structlog.get_logger().exception("x.failed")
+
+    [event] = events(lines)
+    assert "ValueError: wrong" in event["exception"]
+
+
+def test_libraries_speak_from_warnings_on_and_in_the_same_form(lines: io.StringIO) -> None:
+    library = logging.getLogger("aiokafka.consumer.group_coordinator")
+    library.info("chatter")
+    library.warning("Heartbeat failed for group %s", "g")
+
+    [event] = events(lines)
+    assert event["event"] == "Heartbeat failed for group g"
+    assert event["logger"] == "aiokafka.consumer.group_coordinator"
+
+
+def test_a_library_that_repeats_itself_is_cut_short(lines: io.StringIO) -> None:
+    library = logging.getLogger("aiokafka.conn")
+    for number in range(20):
+        library.error("Unable to connect to %s", number)
+    library.error("Something else")
+
+    assert len(events(lines)) == 6
+
+
+def test_the_first_of_the_next_window_tells_how_many_were_left_out() -> None:
+    now = [0.0]
+    limit = RateLimit(most=2, window_seconds=10, clock=lambda: now[0])
+
+    def passes() -> str | None:
+        record = logging.LogRecord("n", logging.ERROR, "p", 1, "again %s", ("x",), None)
+        return record.getMessage() if limit.filter(record) else None
+
+    assert [passes() for _ in range(5)] == ["again x", "again x", None, None, None]
+    now[0] = 11.0
+    assert passes() == "again x (3 more like this)"
+    assert [passes(), passes()] == ["again x", None]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("environ", "stream", "is_json"),
+    [
+        ({}, io.StringIO, True),
+        ({}, Terminal, False),
+        ({"OUTLAST_LOG": "json"}, Terminal, True),
+        ({"OUTLAST_LOG": "console"}, io.StringIO, False),
+    ],
+)
+@pytest.mark.usefixtures("lines")
+def test_a_terminal_gets_the_readable_form(
+    environ: dict[str, str], stream: type[io.StringIO], is_json: bool
+) -> None:
+    out = stream()
+    configure(environ, out)
+    structlog.get_logger().info("x.y")
+
+    assert out.getvalue().startswith("{") is is_json
