@@ -27,7 +27,11 @@ class Invocation:
 
 
 def settings_of(context: typer.Context) -> Settings:
-    """The settings for this invocation. Raises ``SettingsError``."""
+    """The settings for this invocation, and quiet libraries: what they say, our errors say.
+
+    Raises ``SettingsError``.
+    """
+    logs.configure(environment(), libraries=logging.CRITICAL)
     invocation = context.find_object(Invocation) or Invocation()
     return load(environment(), invocation.config)
 
@@ -47,7 +51,6 @@ class Connected:
 @asynccontextmanager
 async def connected(settings: Settings, *, needs_topics: bool = True) -> AsyncIterator[Connected]:
     """Connect. Raises ``KafkaUnreachable``, or ``TopicsError`` when our topics are missing."""
-    logs.configure(environment(), libraries=logging.CRITICAL)
     cluster = await connect(settings.kafka)
     topics = Topics(settings.kafka.prefix)
     codec = Codec(cluster.id, topics)

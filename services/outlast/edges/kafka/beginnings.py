@@ -119,10 +119,9 @@ async def _records(kafka: Kafka, partitions: list[TopicPartition]) -> dict[Topic
     """How many offsets each partition holds."""
     if not partitions:
         return {}
-    consumer = groupless_consumer(kafka)
+    consumer = groupless_consumer(kafka, *{tp.topic for tp in partitions})
     await consumer.start()
     try:
-        consumer.assign(partitions)
         first = await consumer.beginning_offsets(partitions)
         end = await consumer.end_offsets(partitions)
     finally:

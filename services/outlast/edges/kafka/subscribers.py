@@ -4,6 +4,7 @@ Its handlers and ack policies are never used on jobs, because they lose work (a 
 commits the position of everything handed out); the feed drives the consumer underneath.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -66,10 +67,17 @@ async def connected_broker(kafka: Kafka) -> KafkaBroker:
         request_timeout_ms=REQUEST_MS,
         allow_auto_create_topics=False,
         consumer_only=True,
-        logger=None,
+        logger=_errors_only(),
     )
     await broker.connect()
     return broker
+
+
+def _errors_only() -> logging.Logger:
+    """FastStream swallows what a handler raises and only logs it: that much must be seen."""
+    logger = logging.getLogger("faststream.kafka")
+    logger.setLevel(logging.ERROR)
+    return logger
 
 
 def feed_subscriber(
@@ -129,10 +137,10 @@ def vitals_subscriber(
     )
 
     @subscriber
-    async def fold(body: bytes, message: KafkaMessage) -> None:
+    async def fold(message: KafkaMessage) -> None:
         raw = message.raw_message
         try:
-            vitals = Vitals.from_json(orjson.loads(body))
+            vitals = Vitals.from_json(orjson.loads(message.body))
         except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
             log.warning("vitals.unreadable", error=repr(error)[:200])
             return

@@ -1,0 +1,219 @@
+"""The command line: usage errors, clear messages, exit codes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from outlast.cli import app
+from outlast_schemas.topics import Topics
+
+NOBODY = "127.0.0.1:1"
+COMMANDS = ("submit", "results", "dead-letters", "replay", "audit", "topics")
+
+
+def outlast(
+    *arguments: str, servers: str = NOBODY, prefix: str = "cli", stdin: str = "", **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does, away from any outlast.toml."""
+    return subprocess.run(
+        [sys.executable, "-m", "outlast.cli", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=os.path.sep,
+        env=environment(servers, prefix, **more),
+        check=False,
+    )
+
+
+def environment(servers: str, prefix: str, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OUTLAST_")}
+    return {
+        **kept,
+        "COLUMNS": "80",
+        "OUTLAST_KAFKA__BOOTSTRAP_SERVERS": servers,
+        "OUTLAST_KAFKA__PREFIX": prefix,
+        "OUTLAST_KAFKA__PARTITIONS": "2",
+        **more,
+    }
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_names_what_there_is(command: str) -> None:
+    done = CliRunner().invoke(app, [*command.split(), "--help"])
+
+    assert done.exit_code == 0
+    assert "Usage" in done.output
+    assert max(map(len, done.output.splitlines())) <= 80
+    if not command:
+        assert all(each in done.output for each in COMMANDS)
+
+
+def test_version() -> None:
+    assert CliRunner().invoke(app, ["--version"]).output.startswith("outlast ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "says"),
+    [
+        (["sumbit", "x"], "", "No such command"),
+        (["submit"], "", "give a message, or --file"),
+        (["submit", "x", "--file", "y"], "", "give a message, or --file"),
+        (["submit", " "], "", "the message is empty"),
+        (["submit", "--file", "/nowhere.jsonl"], "", "/nowhere.jsonl cannot be read"),
+        (["submit", "--file", "-"], '{"a":1}\nnope\n', "line 2 is not a JSON object"),
+        (["submit", "--file", "-"], "\n", "there is no body in it"),
+        (["submit", "--file", "-", "--model", "m"], "{}", "a JSON body says its own model"),
+        (["submit", "--file", "-", "--job-id", "a"], "{}\n{}", "it is for a single job"),
+        (["submit", "x", "--deadline", "soon"], "", "2026-03-30T06:00:00Z"),
+        (["submit", "x", "--header", "novalue"], "", "NAME=VALUE was expected"),
+        (["submit", "x", "--on-ambiguous", "maybe"], "", "maybe"),
+        (["results", "--group", "g"], "", "it needs --follow"),
+        (["replay"], "", "name ids or --reason, or say --all"),
+        (["replay", "a", "--all"], "", "exclude each other"),
+        (["replay", "a", "--ttl", "-1"], "", "a number of seconds above 0"),
+        (["replay", "--reason", "bored"], "", "bored"),
+        (["dead-letters", "--limit", "0"], "", "--limit"),
+    ],
+)
+def test_a_usage_error_says_what_is_wrong(arguments: list[str], stdin: str, says: str) -> None:
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments, input=stdin)
+
+    assert done.exit_code == 2
+    assert says in done.output
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["submit", "hello"],
+        ["results"],
+        ["results", "--follow"],
+        ["dead-letters"],
+        ["replay", "--all", "--yes"],
+        ["audit"],
+        ["topics", "plan"],
+        ["topics", "apply"],
+    ],
+)
+def test_a_wrong_address_is_said_plainly(command: list[str]) -> None:
+    done = outlast(*command)
+
+    assert done.returncode == 3
+    assert f"no Kafka broker answers at {NOBODY}" in done.stderr
+    assert "OUTLAST_KAFKA__BOOTSTRAP_SERVERS" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """An address that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_an_address_that_never_answers_is_given_up(silent: str) -> None:
+    done = outlast("audit", servers=silent)
+
+    assert done.returncode == 3
+    assert f"no Kafka broker answers at {silent}" in done.stderr
+
+
+def test_mistakes_in_the_settings_stand_on_a_line_each(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text('[kafka]\nprefx = "a"\npartitions = 0\n[routes.chat]\ntargets = ["x/y"]\n')
+
+    done = outlast("--config", str(path), "audit", OUTLAST_KAFKA__PARTITIONS="")
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    mistakes = done.stderr.splitlines()[1:]
+    assert len(mistakes) == 3
+    assert [any(key in each for each in mistakes) for key in ("prefx", "partitions", "routes")]
+
+
+def test_a_missing_settings_file_is_named() -> None:
+    done = outlast("audit", OUTLAST_CONFIG="/nowhere.toml")
+
+    assert done.returncode == 2
+    assert "OUTLAST_CONFIG names /nowhere.toml, and there is no such file" in done.stderr
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(
+    "command", [["submit", "x"], ["results"], ["dead-letters"], ["replay", "a"], ["audit"]]
+)
+def test_missing_topics_name_the_command_that_makes_them(kafka: str, command: list[str]) -> None:
+    done = outlast(*command, servers=kafka, prefix="nowhere")
+
+    assert done.returncode == 2
+    assert "Run `outlast topics apply`." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.kafka
+def test_topics_then_jobs_then_an_audit(kafka: str, tmp_path: Path) -> None:
+    prefix = f"cli{tmp_path.name[-8:].replace('_', '-').lower()}-{os.getpid()}"
+
+    def run(*arguments: str, stdin: str = "") -> tuple[int, list[str]]:
+        done = outlast(*arguments, servers=kafka, prefix=prefix, stdin=stdin)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, done.stdout.splitlines()
+
+    assert run("topics", "plan")[0] == 1
+    code, steps = run("topics", "apply")
+    assert code == 0
+    assert f"create {Topics(prefix).jobs}: 2 partition(s), 1 replica(s)" in steps
+    assert run("topics", "plan") == (0, ["nothing to do: Kafka agrees"])
+
+    assert run("submit", "hello", "--job-id", "job-1", "--header", "a=b") == (0, ["job-1"])
+    code, [receipt] = run("submit", "-", "--json", stdin="what is the time?")
+    assert code == 0
+    assert json.loads(receipt)["topic"] == Topics(prefix).jobs
+    lines = "".join(f'{{"messages": [], "n": {number}}}\n' for number in range(700))
+    code, ids = run("submit", "--file", "-", stdin=lines)
+    assert (code, len(set(ids))) == (0, 700)
+
+    code, [report] = run("audit", "--json")
+    assert code == 0
+    assert json.loads(report)["open"] == json.loads(report)["accepted"] == 702
+    code, table = run("audit")
+    assert code == 0
+    assert table[1].split() == ["accepted", "702"]
+
+    assert run("results") == (0, [])
+    assert run("results", "--job", "job-1")[0] == 1
+    assert run("dead-letters", "--json") == (0, [])
+    assert run("replay", "--all", "--yes") == (0, [])
+    assert run("replay", "job-1")[0] == 1
+
+
+@pytest.mark.kafka
+def test_ctrl_c_ends_quietly(kafka: str) -> None:
+    prefix = f"cli-{os.getpid()}-ctrl-c"
+    assert outlast("topics", "apply", servers=kafka, prefix=prefix).returncode == 0
+    following = subprocess.Popen(
+        [sys.executable, "-m", "outlast.cli", "results", "--follow"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=os.path.sep,
+        env=environment(kafka, prefix),
+    )
+    time.sleep(2)  # whatever it does by then, it ends the same way
+    following.send_signal(signal.SIGINT)
+    out, err = following.communicate(timeout=30)
+
+    assert following.returncode == 130
+    assert (out, err) == ("", "")
