@@ -1,12 +1,18 @@
 """One call of a provider, as it is remembered in the job's state."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from outlast_schemas.fields import count, optional_count, optional_text, text
 
 __all__ = ["Attempt", "VerdictWord"]
+
+
+KNOWN: Final = frozenset(
+    ("n", "provider", "model", "at", "ms", "verdict", "status", "note", "request_id")
+)
 
 
 class VerdictWord(StrEnum):
@@ -25,7 +31,10 @@ class VerdictWord(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """``n`` counts from 1 in each run; ``at`` is epoch ms, ``ms`` how long the call took."""
+    """``n`` counts from 1 in each run; ``at`` is epoch ms, ``ms`` how long the call took.
+
+    ``extra`` keeps fields this version does not know.
+    """
 
     n: int
     provider: str
@@ -36,6 +45,7 @@ class Attempt:
     status: int | None = None
     note: str | None = None
     request_id: str | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         """The attempt as it stands in ``outlast-state``; what is unknown is left out."""
@@ -53,7 +63,7 @@ class Attempt:
             fields["note"] = self.note
         if self.request_id is not None:
             fields["request_id"] = self.request_id
-        return fields
+        return {**self.extra, **fields}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, object]) -> "Attempt":
@@ -68,4 +78,5 @@ class Attempt:
             status=optional_count(fields.get("status")),
             note=optional_text(fields.get("note")),
             request_id=optional_text(fields.get("request_id")),
+            extra={name: value for name, value in fields.items() if name not in KNOWN},
         )

@@ -13,9 +13,9 @@ def whole(value: object) -> int:
 
 
 def count(value: object) -> int:
-    """A whole number from 0."""
+    """A whole number from 0 that every JSON reader keeps exact: up to 2**53 (RFC 8259)."""
     number = whole(value)
-    if number < 0:
+    if not 0 <= number <= 2**53:
         raise TypeError(f"a whole number from 0 was expected, not {number}")
     return number
 

@@ -38,8 +38,8 @@ class Job:
     key: bytes | None = None
 
     def header(self, name: str) -> str | None:
-        """The header's text; absent, null and undecodable ones are ``None``."""
-        for key, value in self.headers:
+        """The header's text, of several the last; absent, null and undecodable: ``None``."""
+        for key, value in reversed(self.headers):
             if key == name and value is not None:
                 try:
                     return value.decode()

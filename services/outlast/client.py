@@ -9,15 +9,14 @@ from types import TracebackType
 from typing import Final, Self
 
 import uuid_utils
-from aiokafka.errors import KafkaConnectionError
 
-from outlast.core.errors import JobFailed, KafkaUnreachable, PublishRefused, PublishUnknown
+from outlast.core.errors import JobFailed, PublishRefused, PublishUnknown
 from outlast.core.policy import OnAmbiguous
 from outlast.edges.answers import Result
-from outlast.edges.kafka.connection import admin, connect
+from outlast.edges.kafka.connection import connect
 from outlast.edges.kafka.publish import Publisher
 from outlast.edges.kafka.results import ResultStream
-from outlast.edges.kafka.topics import check
+from outlast.edges.kafka.topics import require
 from outlast.edges.request import Terms, encode
 from outlast.edges.settings import Kafka, load
 from outlast_schemas.topics import Topics
@@ -164,17 +163,5 @@ class AsyncClient:
         """Once: a producer that writes to a missing topic waits, or makes one as it should not."""
         async with self._asking:
             if not self._has_topic:
-                await self._check_topic()
+                await require(self._kafka, [self._topics.jobs])
                 self._has_topic = True
-
-    async def _check_topic(self) -> None:
-        asking = admin(self._kafka)
-        try:
-            await asking.start()
-            await check(self._kafka, [self._topics.jobs], asking)
-        except KafkaConnectionError as error:
-            raise KafkaUnreachable(
-                f"no Kafka broker answers at {self._kafka.bootstrap_servers}: {error}"
-            ) from error
-        finally:
-            await asking.close()

@@ -1,4 +1,4 @@
-"""Reads ``outlast.jobs``; writes ``work.<provider>``, ``parked``, ``retry``, or ends the job.
+"""Reads ``outlast.jobs``; writes ``work.<provider>``, ``parked``, or ends the job.
 
 The first door into the decision which provider takes a job: it checks what was published, begins
 the job's state, and sends it on.

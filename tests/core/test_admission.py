@@ -130,10 +130,10 @@ def test_a_body_of_another_shape_is_a_bad_request(body: object, says: str) -> No
 
 
 @pytest.mark.parametrize("text", ["hello", ["hello", "world"], [1, 2, 3]])
-def test_an_embeddings_job_has_an_input(text: object) -> None:
-    headers = ("outlast-operation", b"embeddings")
+def test_an_embeddings_job_is_told_that_nobody_serves_it_yet(text: object) -> None:
+    found = fault(("outlast-operation", b"embeddings"), body={"input": text})
 
-    assert admitted(headers, body={"input": text}).route is CHAT
+    assert found.reason is Reason.NO_CAPABLE_TARGET
 
 
 @pytest.mark.parametrize("body", [{}, HELLO, {"input": None}, {"input": ""}, {"input": []}])

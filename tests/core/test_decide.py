@@ -299,9 +299,7 @@ def test_the_limits_of_attempts_are_the_routes_own() -> None:
     ("verdict", "reason"),
     [
         (V.PROVIDER_DOWN, Reason.ATTEMPTS_EXHAUSTED),
-        (V.RETRY_LATER, Reason.ATTEMPTS_EXHAUSTED),
         (V.MISROUTED, Reason.ATTEMPTS_EXHAUSTED),
-        (V.ACCOUNT_BLOCKED, Reason.ATTEMPTS_EXHAUSTED),
         # what the provider says about the job itself tells more
         (V.JOB_REJECTED, Reason.JOB_REJECTED),
         (V.CONTEXT_TOO_LONG, Reason.CONTEXT_TOO_LONG),
@@ -315,6 +313,13 @@ def test_a_job_out_of_calls_ends_with_the_reason_that_tells_most(
 
     assert isinstance(decision, SetAside)
     assert decision.reason is reason
+
+
+@pytest.mark.parametrize("verdict", [V.RETRY_LATER, V.ACCOUNT_BLOCKED])
+def test_waiting_for_a_limit_or_an_operator_exhausts_nobody(verdict: VerdictWord) -> None:
+    decision = decided(a_job(calls=CHAT.max_calls - 1), verdict)
+
+    assert isinstance(decision, Park)
 
 
 def test_a_dead_letter_says_what_the_last_call_came_to() -> None:

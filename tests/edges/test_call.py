@@ -1,36 +1,23 @@
-"""One call of a provider: the clocks, the size, the verdict, and the simulator on a real socket."""
+"""One call of a provider: the clocks, the size, the verdict, the key kept out of it."""
 
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import httpx
 import orjson
 import pytest
 
-from outlast.core.policy import Clocks, Provider, Target
+from outlast.core.policy import Clocks
 from outlast.core.verdict import Verdict
-from outlast.drill.simulator import MODES, Behaviour, Mode, Simulator
 from outlast.edges.providers.call import ProviderCall
 from outlast.edges.providers.clocks import Countdown, next_cut
 from outlast.edges.providers.exchange import MAX_ANSWER_BYTES
-from outlast.edges.providers.families import FAMILIES, probe_body
-from outlast.edges.providers.transport import Transport
 from outlast_schemas.attempt import VerdictWord as W
 from outlast_schemas.result import Served
+from tests.edges.given import BODY, FIRST_TOKEN, KEY, PATIENT, TARGET, a_call
 
-Family = Literal["compatible", "openai", "deepseek", "anthropic"]
-
-KEY = "sk-test-0123456789"
-NOW = 1_774_820_100.0
-TARGET = Target("p", "gpt-6-luna")
-BODY: dict[str, object] = {
-    "model": "chat",
-    "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
-    "max_tokens": 20,
-}
 ANSWER = orjson.dumps(
     {
         "object": "chat.completion",
@@ -39,22 +26,8 @@ ANSWER = orjson.dumps(
         "usage": {"prompt_tokens": 12, "completion_tokens": 3},
     }
 )
-PATIENT = Clocks(connect_seconds=9, first_token_seconds=90, idle_seconds=90, total_seconds=90)
-FIRST_TOKEN = replace(PATIENT, first_token_seconds=0.1)
 IDLE = replace(PATIENT, idle_seconds=0.1)
 TOTAL = replace(PATIENT, total_seconds=0.1)
-
-
-def a_call(
-    transport: httpx.AsyncBaseTransport,
-    family: Family = "openai",
-    clocks: Clocks = PATIENT,
-    base_url: str = "http://provider.test/v1/",
-    api_key: str | None = KEY,
-) -> ProviderCall:
-    """The call of a provider ``p`` over this transport."""
-    provider = Provider(name="p", family=family, base_url=base_url, clocks=clocks)
-    return ProviderCall(provider, api_key, transport, lambda: NOW)
 
 
 def answering(status: int, content: bytes, headers: dict[str, str] | None = None) -> ProviderCall:
@@ -88,14 +61,6 @@ class Trickle(httpx.AsyncByteStream):
 def trickling(stream: Trickle, clocks: Clocks) -> ProviderCall:
     """A call whose answer comes so."""
     return a_call(httpx.MockTransport(lambda _: httpx.Response(200, stream=stream)), clocks=clocks)
-
-
-@pytest.fixture
-async def transport() -> AsyncIterator[Transport]:
-    """A transport with a pool of its own."""
-    made = Transport()
-    yield made
-    await made.aclose()
 
 
 async def test_a_success_carries_the_very_bytes_who_served_and_what_it_took() -> None:
@@ -283,79 +248,3 @@ def test_a_key_that_no_header_can_carry_is_refused_at_once(key: str) -> None:
 def test_a_compatible_provider_needs_an_address() -> None:
     with pytest.raises(ValueError, match="base URL"):
         a_call(httpx.MockTransport(lambda _: httpx.Response(200)), "compatible", base_url="")
-
-
-EVERY_FAMILY: tuple[Family, ...] = ("compatible", "openai", "deepseek", "anthropic")
-
-VERDICTS: dict[str, W] = {
-    "ok": W.SUCCEEDED,
-    "slow": W.SUCCEEDED,
-    "hang": W.AMBIGUOUS,
-    "unavailable": W.PROVIDER_DOWN,
-    "throttle": W.RETRY_LATER,
-    "quota": W.ACCOUNT_BLOCKED,
-    "bad_key": W.ACCOUNT_BLOCKED,
-    "empty": W.AMBIGUOUS,
-    "cut": W.AMBIGUOUS,
-    "reject": W.JOB_REJECTED,
-    "refuse": W.PROVIDER_DOWN,
-    "outage": W.AMBIGUOUS,  # its first call hangs
-}
-
-
-def test_every_mode_of_the_simulator_has_a_verdict_here() -> None:
-    assert set(VERDICTS) == set(MODES)
-
-
-@pytest.mark.parametrize("family", EVERY_FAMILY)
-@pytest.mark.parametrize("mode", MODES)
-async def test_what_a_provider_does_over_http_becomes_the_verdict(
-    transport: Transport, family: Family, mode: Mode
-) -> None:
-    clocks = FIRST_TOKEN if mode in ("hang", "outage") else PATIENT
-    behaviour = Behaviour(mode=mode, slow_seconds=0.05)
-    async with Simulator(family, behaviour=behaviour) as simulator:
-        call = a_call(transport, family, clocks, simulator.base_url)
-        verdict = await call(BODY, TARGET, 60)
-
-    assert verdict.word is VERDICTS[mode]
-    assert (verdict.served is not None) is (verdict.word is W.SUCCEEDED)
-
-
-@pytest.mark.parametrize("family", EVERY_FAMILY)
-async def test_every_family_serves_a_chat_completion(transport: Transport, family: Family) -> None:
-    async with Simulator(family) as simulator:
-        verdict = await a_call(transport, family, base_url=simulator.base_url)(BODY, TARGET, 60)
-
-    assert verdict.served is not None
-    answer = orjson.loads(verdict.served.body)
-    assert answer["object"] == "chat.completion"
-    assert answer["choices"][0]["message"]["content"] == "Simulated answer to: Hi"
-    assert verdict.served.prompt_tokens == answer["usage"]["prompt_tokens"]
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-async def test_a_probe_is_a_call_like_any_other(transport: Transport, family: Family) -> None:
-    async with Simulator(family) as simulator:
-        call = a_call(transport, family, base_url=simulator.base_url)
-        verdict = await call(probe_body("gpt-6-luna"), TARGET, 60)
-
-    assert verdict.word is W.SUCCEEDED
-
-
-async def test_keep_alive_lines_do_not_keep_a_call_alive(transport: Transport) -> None:
-    behaviour = Behaviour(mode="hang", blank_line_seconds=0.01)
-    async with Simulator("deepseek", behaviour=behaviour) as simulator:
-        call = a_call(transport, "deepseek", FIRST_TOKEN, simulator.base_url)
-        verdict = await call(BODY, TARGET, 60)
-
-    assert verdict.word is W.AMBIGUOUS
-    assert verdict.note == "HTTP 200: no first token after 0.1 s"
-
-
-async def test_the_providers_wait_is_in_the_verdict(transport: Transport) -> None:
-    behaviour = Behaviour(mode="throttle", retry_after_seconds=2.5)
-    async with Simulator("openai", behaviour=behaviour) as simulator:
-        verdict = await a_call(transport, base_url=simulator.base_url)(BODY, TARGET, 60)
-
-    assert verdict.retry_after == 2.5

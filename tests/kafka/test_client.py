@@ -233,6 +233,24 @@ async def test_an_acknowledgement_is_committed_within_a_second_or_so(kafka: str)
             assert (await waiting).job_id == "b"
 
 
+async def test_closing_the_client_ends_the_iteration(kafka: str) -> None:
+    async with place(kafka) as where:
+        await where.apply()
+        client = AsyncClient(where.kafka)
+        waiting = asyncio.create_task(take(client, f"{where.kafka.prefix}.backend", 1))
+        await asyncio.sleep(0.5)
+        await client.close()
+
+        assert await waiting == []
+
+
+async def test_an_unknown_result_topic_is_named(kafka: str) -> None:
+    async with place(kafka) as where, AsyncClient(where.kafka) as client:
+        await where.apply()
+        with pytest.raises(TopicsError, match=r"results\.team"):
+            await anext(client.results("g", name="team"))
+
+
 async def test_members_of_one_group_share_the_results(kafka: str) -> None:
     async with place(kafka, topic_partitions={"results": 4}) as where:
         await where.apply()

@@ -10,7 +10,7 @@ from outlast.core.errors import SettingsError
 from outlast.core.policy import Provider
 from outlast.edges.kafka import private
 from outlast.edges.kafka.connection import admin, connect
-from outlast.edges.kafka.topics import check
+from outlast.edges.kafka.topics import check, check_pools
 from outlast.edges.settings import Settings, api_key
 from outlast_schemas.topics import Topics
 
@@ -88,5 +88,6 @@ async def _check_topics(settings: Settings) -> None:
     await client.start()
     try:
         await check(settings.kafka, [topic.name for topic in table], client)
+        await check_pools(settings.kafka, catalogue, client)
     finally:
         await client.close()

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, cast
 
 from outlast.core.policy import MAX_TTL_SECONDS, Catalogue, OnAmbiguous, Route
@@ -17,6 +17,7 @@ NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "outlast")
 OPERATIONS: Final = ("chat.completions", "embeddings")
 ON_AMBIGUOUS: Final = ("alternate", "retry", "hold")
 MAX_ID: Final = 128
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 HEADER_ROOM: Final = 48 * 1024
 """Bytes of headers a job may bring; the rest of the 64 KB is for what Outlast adds."""
 
@@ -76,6 +77,8 @@ def admit(job: Job, body: object | Fault, catalogue: Catalogue) -> Admitted | Fa
     shape = _fault_in_shape(body, job.header(h.OPERATION) or OPERATIONS[0])
     if shape is not None:
         return shape
+    if job.header(h.OPERATION) == "embeddings":
+        return Fault(Reason.NO_CAPABLE_TARGET, "no provider family serves embeddings yet")
     route = _route(job, cast(Mapping[str, object], body), catalogue)
     if isinstance(route, Fault):
         return route
@@ -187,22 +190,34 @@ def _route(job: Job, body: Mapping[str, object], catalogue: Catalogue) -> Route 
 
 
 def _deadline(job: Job, ttl_seconds: float) -> int | Fault:
+    """Epoch ms; at the earliest 0, at the latest seven days after the job was accepted."""
+    instant, span = _instant(job.header(h.DEADLINE)), _span(job.header(h.TTL_SECONDS))
+    if isinstance(instant, Fault):
+        return instant
+    if isinstance(span, Fault):
+        return span
     accepted = job.state.accepted
     latest = accepted + MAX_TTL_SECONDS * 1000
-    if (text := job.header(h.DEADLINE)) is not None:
-        try:
-            instant = datetime.fromisoformat(text)
-        except ValueError:
-            instant = None
-        if instant is None or instant.tzinfo is None:
-            return _bad(h.DEADLINE, "it is an RFC 3339 instant such as 2026-03-30T06:00:00Z")
-        return min(latest, int(instant.astimezone(UTC).timestamp() * 1000))
-    if (text := job.header(h.TTL_SECONDS)) is not None:
-        seconds = _positive(text)
-        if seconds is None:
-            return _bad(h.TTL_SECONDS, "it is a number of seconds above 0")
-        return min(latest, accepted + int(seconds * 1000))
-    return min(latest, accepted + int(ttl_seconds * 1000))
+    if instant is not None:
+        return max(0, min(latest, instant))
+    seconds = ttl_seconds if span is None else span
+    return min(latest, accepted + int(min(seconds, MAX_TTL_SECONDS) * 1000))
+
+
+def _instant(text: str | None) -> int | Fault | None:
+    if text is None:
+        return None
+    try:
+        since = datetime.fromisoformat(text) - EPOCH
+    except (ValueError, TypeError):  # no instant, or one without a zone
+        return _bad(h.DEADLINE, "it is an RFC 3339 instant such as 2026-03-30T06:00:00Z")
+    return since // timedelta(milliseconds=1)
+
+
+def _span(text: str | None) -> float | Fault | None:
+    if text is None:
+        return None
+    return _positive(text) or _bad(h.TTL_SECONDS, "it is a number of seconds above 0")
 
 
 def _positive(text: str) -> float | None:

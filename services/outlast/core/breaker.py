@@ -32,6 +32,10 @@ class BreakerPolicy:
 
 
 DEFAULT: Final = BreakerPolicy()
+AGAINST: Final = frozenset(
+    {VerdictWord.PROVIDER_DOWN, VerdictWord.AMBIGUOUS, VerdictWord.ACCOUNT_BLOCKED}
+)
+"""A probe that ends otherwise was answered: some models refuse one token, and a limit is no fault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +69,7 @@ class Breaker:
     def _probed(self, vitals: Vitals, now: int, policy: BreakerPolicy) -> "Breaker":
         if vitals.probe is None or vitals.worker != self.prober or self.probe_at is None:
             return self
-        if vitals.probe == VerdictWord.SUCCEEDED:
+        if vitals.probe not in AGAINST:
             return Breaker(
                 provider=self.provider,
                 since=now,
@@ -95,7 +99,7 @@ class Breaker:
         candidates = sorted(worker for worker in self.workers if worker != self.prober)
         candidates = candidates or sorted(self.workers)
         if not candidates:
-            return replace(self, prober=None, probe_at=None)
+            return replace(self, state=BreakerWord.OPEN, prober=None, probe_at=None)
         most = min(policy.probe_most_ms, policy.probe_first_ms * 2 ** min(self.probes, 16))
         return replace(
             self,

@@ -24,8 +24,8 @@ class Fleet:
         known = self.health.get(target.provider)
         if known is None or now - known.at > STALE_MS:
             return True
-        verdict = known.models.get(target.model) or known.models.get(EVERY_MODEL)
-        return verdict is None or verdict.state is BreakerWord.CLOSED
+        verdicts = (known.models.get(target.model), known.models.get(EVERY_MODEL))
+        return all(each is None or each.state is BreakerWord.CLOSED for each in verdicts)
 
 
 @dataclass(frozen=True, slots=True)

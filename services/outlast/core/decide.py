@@ -171,6 +171,9 @@ def after_call(
     job = _remembered(job, attempt, charge)
     if verdict.word is VerdictWord.SUCCEEDED and verdict.served is not None:
         return Complete(job, verdict.served)
+    if verdict.word is VerdictWord.AMBIGUOUS and s.on_ambiguous == "hold":
+        # Even past the deadline: what may have run must never look as if it had not.
+        return _aside(job, Reason.AMBIGUOUS, verdict)
     if s.now >= job.state.deadline:
         return Expire(job)
     return _after_failure(job, target, verdict, s)
@@ -186,8 +189,9 @@ def _after_failure(job: Job, target: Target, verdict: Verdict, s: Situation) -> 
             return _elsewhere(job, target, verdict, Reason.CONTENT_POLICY, s)
         case VerdictWord.CONTEXT_TOO_LONG:
             return _elsewhere(job, target, verdict, Reason.CONTEXT_TOO_LONG, s)
-        case VerdictWord.AMBIGUOUS if s.on_ambiguous == "hold":
-            return _aside(job, Reason.AMBIGUOUS, verdict)
+        case VerdictWord.RETRY_LATER | VerdictWord.ACCOUNT_BLOCKED if _spent(job, s.route):
+            # Waiting for a limit or for an operator exhausts nobody: it asks with the sweeps.
+            return Park(_avoiding(_deferred(job), {target.provider: s.now + BLOCKED_MS}))
     if _exhausted(job, s.route):
         return _aside(job, Reason.ATTEMPTS_EXHAUSTED, verdict)
     match verdict.word:
@@ -209,8 +213,17 @@ def _failed_over(job: Job, target: Target, s: Situation) -> Decision:
     if isinstance(_choose(moved, s), Send):
         return Wait(moved, s.now)
     rounds = max(0, job.state.calls - 1) // max(1, len(s.route.targets))
-    fresh = replace(job, state=replace(job.state, avoid={}))
+    fresh = replace(job, state=replace(job.state, avoid=_lasting(job, s.now)))
     return Wait(fresh, s.now + _backoff_ms(BACKOFF_FIRST, BACKOFF_MOST, rounds, s.roll))
+
+
+def _lasting(job: Job, now: int) -> Mapping[str, int]:
+    """What is avoided for more than a provider's failure: that is not started over."""
+    return {
+        name: until
+        for name, until in job.state.avoid.items()
+        if "/" in name or until > now + AVOID_MS
+    }
 
 
 def _throttled(job: Job, target: Target, verdict: Verdict, s: Situation) -> Decision:
@@ -238,9 +251,13 @@ def _elsewhere(
 ) -> Decision:
     """Another target for what this one refuses for its own reasons; once each, no starting over."""
     moved = _avoiding(job, {str(target): job.state.deadline})
-    if _exhausted(moved, s.route) or not isinstance(_choose(moved, s), Send):
+    allowed = eligible(s.route, s.scope, s.catalogue)
+    left = [each for each in allowed if moved.state.avoid.get(str(each), 0) < job.state.deadline]
+    if _exhausted(moved, s.route) or not left:
         return _aside(job, reason, verdict)
-    return Wait(moved, s.now)
+    if any(s.fleet.is_up(each, s.now) for each in left):
+        return Wait(moved, s.now)
+    return Park(_deferred(moved))
 
 
 def _choose(job: Job, s: Situation) -> Send | Later | NobodyUp | Refuse:
@@ -248,7 +265,11 @@ def _choose(job: Job, s: Situation) -> Send | Later | NobodyUp | Refuse:
 
 
 def _exhausted(job: Job, route: Route) -> bool:
-    return job.state.charged >= route.max_attempts or job.state.calls >= route.max_calls
+    return job.state.charged >= route.max_attempts or _spent(job, route)
+
+
+def _spent(job: Job, route: Route) -> bool:
+    return job.state.calls >= route.max_calls
 
 
 def _remembered(job: Job, attempt: Attempt, charge: bool) -> Job:

@@ -74,6 +74,11 @@ class Released(OutlastError):
 class PublishUnknown(OutlastError):
     """The job may have been accepted; publishing it again with the same id is safe."""
 
+    def __init__(self, message: str, job_id: str) -> None:
+        """``job_id`` is what to repeat it with."""
+        self.job_id = job_id
+        super().__init__(message)
+
 
 class PublishRefused(OutlastError):
     """The job was not accepted; the message says why."""

@@ -51,7 +51,7 @@ ENDS: Final = frozenset({Place.SUCCEEDED, Place.DEAD_LETTERED, Place.EXPIRED, Pl
 _UNSERVED: Final = frozenset({Place.DEAD_LETTERED, Place.EXPIRED, Place.CANCELLED})
 
 WAYS: Final[Mapping[Place, frozenset[Place]]] = {
-    Place.ACCEPTED: frozenset({Place.QUEUED, Place.WAITING, Place.PARKED, *_UNSERVED}),
+    Place.ACCEPTED: frozenset({Place.QUEUED, Place.PARKED, *_UNSERVED}),
     Place.QUEUED: frozenset({Place.WAITING, Place.PARKED, *ENDS}),
     Place.WAITING: frozenset({Place.QUEUED, Place.WAITING, Place.PARKED, *_UNSERVED}),
     Place.PARKED: frozenset({Place.QUEUED, Place.PARKED, *_UNSERVED}),

@@ -20,8 +20,8 @@ MAX_METADATA: Final = 4096
 FULL: Final = 3072
 """Admission in a partition stops at this encoded size."""
 _PREFIX: Final = "o1."
-_GROWTH: Final = 3
-"""Most characters one more admission can add: two bytes of delta in base64."""
+_NEXT: Final = 3
+"""Characters that the next admission will most likely add: two bytes of delta in base64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Watermark:
         self._open: OrderedDict[int, bool] = OrderedDict.fromkeys(progress.incomplete, False)
         self._running = 0
         self._encoded = len(encode(progress))
-        self._admitted = 0
+        self._added = 0
 
     @property
     def low(self) -> int:
@@ -102,11 +102,11 @@ class Watermark:
 
         The size is estimated from above, and measured only when the estimate says full.
         """
-        if self._encoded + _GROWTH * self._admitted < FULL:
+        if self._encoded + self._added + _NEXT < FULL:
             return False
-        if self._admitted:
+        if self._added:
             self.encoded(encode(self.progress()))
-        return self._encoded + _GROWTH >= FULL
+        return self._encoded + _NEXT >= FULL
 
     @property
     def position(self) -> int:
@@ -124,12 +124,13 @@ class Watermark:
         broker has no records there.
         """
         if offset >= self._high:
+            # Bytes of the delta and, once, of a longer span; a third more in base64.
+            self._added += 3 + (offset - self._high).bit_length() // 2
             self._high = offset + 1
         elif self._open.get(offset) is not False:
             return False
         self._open[offset] = True
         self._running += 1
-        self._admitted += 1
         return True
 
     def done(self, offset: int) -> None:
@@ -150,7 +151,7 @@ class Watermark:
     def encoded(self, metadata: str) -> None:
         """The size the last progress had; admissions from now on are added to it."""
         self._encoded = len(metadata)
-        self._admitted = 0
+        self._added = 0
 
     def merge(self, committed: Progress) -> None:
         """Take over what a commit knows: done is what is done here or there."""

@@ -88,12 +88,15 @@ class Codec:
             headers=tuple(pair for pair in headers if pair[0] not in _REWRITTEN),
             state=state,
             origin=origin,
-            key=found[h.KEY] if h.KEY in found else self._publisher_key(record),
+            key=self._publisher_key(record, found),
         )
         return Decoded(job, fault)
 
-    def _publisher_key(self, record: Record) -> bytes | None:
-        return record.key if record.topic == self._jobs else None
+    def _publisher_key(self, record: Record, found: Mapping[str, bytes]) -> bytes | None:
+        """What the publisher keyed by: the record's key, until it travels as ``outlast-key``."""
+        if record.topic == self._jobs and h.REPLAY not in found:
+            return record.key
+        return found.get(h.KEY)
 
     def _id(self, raw: bytes | None, origin: Origin) -> tuple[str, Fault | None]:
         if raw is None:
@@ -127,13 +130,14 @@ class Codec:
         headers = _job_headers(job, ours_only=cut)
         headers += [
             (h.REASON, letter.reason.value.encode()),
-            (h.DETAIL, letter.detail.encode()[:1_000]),
+            (h.DETAIL, letter.detail.encode()[:1_000].decode(errors="ignore").encode()),
             (h.FROM, str(job.origin).encode()),
         ]
         body = job.body[:KEPT_BODY] if cut else job.body
         return Encoded(self._dead_letters, job.id.encode(), body, headers)
 
 
+MISFITS: Final = (orjson.JSONDecodeError, KeyError, TypeError, ValueError)
 _LOOKED_AT: Final = frozenset({h.ID, h.STATE, h.KEY, h.REPLAY})
 _REWRITTEN: Final = frozenset({h.STATE, h.KEY, h.REASON, h.DETAIL, h.FROM})
 _NOT_ON_RESULTS: Final = frozenset(
@@ -153,6 +157,13 @@ _NOT_ON_RESULTS: Final = frozenset(
         h.RESULTS,
         h.ROUTE,
         h.REPLAY,
+        h.STATUS,
+        h.REPLAYS,
+        h.PROVIDER,
+        h.MODEL,
+        h.ATTEMPTS,
+        h.PROMPT_TOKENS,
+        h.COMPLETION_TOKENS,
     }
 )
 
@@ -168,19 +179,30 @@ def _state(raw: bytes | None, fallback: State, fault: Fault | None) -> tuple[Sta
     if raw is None:
         return fallback, fault or Fault(Reason.BAD_HEADER, f"{h.STATE} is missing")
     try:
-        return State.from_json(_object(raw)), fault
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        return _writable(raw), fault
+    except MISFITS as error:
         return fallback, fault or Fault(Reason.BAD_HEADER, f"{h.STATE}: {error!r}"[:300])
 
 
 def _replayed(raw: bytes | None, fresh: State) -> State:
     """The run and the attempts that a replay brought along; a state that misfits is ignored."""
     try:
-        brought = State.from_json(_object(raw or b""))
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        brought = _writable(raw or b"")
+    except MISFITS:
         return fresh
     replays = min(brought.replays, MAX_REPLAYS)
     return replace(fresh, replays=replays, attempts=brought.attempts, extra=brought.extra)
+
+
+def _writable(raw: bytes) -> State:
+    """Read a state that can be written again.
+
+    Unknown fields are kept, and what is nested deeply can be read but not written.
+    """
+    state = State.from_json(_object(raw))
+    if state.extra or any(attempt.extra for attempt in state.attempts):
+        orjson.dumps(state.to_json())
+    return state
 
 
 def _job_headers(job: Job, *, ours_only: bool = False) -> list[tuple[str, bytes | None]]:
@@ -214,7 +236,7 @@ def _result(result: Result, now: int) -> Encoded:
         (h.CONTENT_TYPE, b"application/json"),
         (h.STATUS, result.status.value.encode()),
         (h.REPLAYS, str(job.state.replays).encode()),
-        (h.ROUTE, job.state.route.encode()),
+        *([(h.ROUTE, job.state.route.encode())] if job.state.route else []),
         (h.ATTEMPTS, str(job.state.calls).encode()),
         *_served_headers(result),
         *(

@@ -22,8 +22,8 @@ __all__ = [
     "producer",
 ]
 
-PATIENCE_SECONDS: Final = 10.0
-"""How long to wait for a first answer of a broker."""
+PATIENCE_SECONDS: Final = 8.0
+"""How long to wait for a first answer of a broker: the user hears within ten seconds."""
 BATCH_BYTES: Final = 512 * 1024
 """The 16 KiB default costs ten times the CPU: all senders of a full batch wait for its drain."""
 BROKERS_FOR_DURABILITY: Final = 3
@@ -55,7 +55,7 @@ def addresses(kafka: Kafka) -> dict[str, Any]:
 async def connect(kafka: Kafka) -> Cluster:
     """Ask the cluster who it is.
 
-    Raises ``KafkaUnreachable`` within ten seconds, naming the address and the setting.
+    Raises ``KafkaUnreachable`` within eight seconds, naming the address and the setting.
     """
     client = admin(kafka)
     try:

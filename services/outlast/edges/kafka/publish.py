@@ -51,7 +51,8 @@ class Publisher:
             sending.add_done_callback(self._forget)
             raise PublishUnknown(
                 f"{what}: no acknowledgement within {self._patience:g} s; it may have been "
-                "accepted. Publishing it again with the same id is safe"
+                "accepted. Publishing it again with the same id is safe",
+                (record.key or b"").decode(),
             ) from None
         except KafkaError as error:
             raise PublishRefused(f"{what}: {str(error) or type(error).__name__}") from error

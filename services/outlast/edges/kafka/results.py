@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 from outlast.core.errors import KafkaUnreachable
 from outlast.edges.answers import Result, result_of
 from outlast.edges.kafka import private
 from outlast.edges.kafka.connection import addresses, fetch_bytes
+from outlast.edges.kafka.topics import require
 from outlast.edges.settings import Kafka
 
 __all__ = ["ResultStream"]
@@ -34,6 +35,7 @@ class ResultStream(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     def __init__(self, kafka: Kafka, topic: str, group: str) -> None:
         """Prepare; it joins the group with the first result that is asked for."""
+        self._kafka = kafka
         self._topic = topic
         self._consumer = AIOKafkaConsumer(
             **addresses(kafka),
@@ -96,6 +98,7 @@ class ResultStream(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     async def _join(self) -> None:
         if self._ticking is not None or self._is_closed:
             return
+        await require(self._kafka, [self._topic])
         self._consumer.subscribe([self._topic], listener=self)
         try:
             await self._consumer.start()
@@ -104,7 +107,10 @@ class ResultStream(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._ticking = asyncio.create_task(self._tick())
 
     async def _fetch(self) -> None:
-        batches = await self._consumer.getmany(timeout_ms=500, max_records=AT_ONCE)
+        try:
+            batches = await self._consumer.getmany(timeout_ms=500, max_records=AT_ONCE)
+        except ConsumerStoppedError:
+            return  # closed while somebody waited for the next result
         for records in batches.values():
             self._buffer.extend(records)
 

@@ -13,6 +13,7 @@ from outlast.core.errors import KafkaUnreachable, TopicsError
 from outlast.core.policy import Catalogue
 from outlast.edges.kafka.beginnings import begin, unbegun
 from outlast.edges.kafka.connection import Cluster
+from outlast.edges.kafka.connection import admin as new_admin
 from outlast.edges.kafka.groups import Groups
 from outlast.edges.kafka.topic_plan import (
     Change,
@@ -27,7 +28,7 @@ from outlast.edges.kafka.topic_plan import (
 from outlast.edges.settings import Kafka
 from outlast_schemas.topics import Topics
 
-__all__ = ["apply", "check", "check_pools", "find", "partitions", "plan"]
+__all__ = ["apply", "check", "check_pools", "find", "partitions", "plan", "require"]
 
 SET_ON_THE_TOPIC: Final = 1
 """``config_source`` of a setting that was made on the topic itself."""
@@ -90,6 +91,20 @@ async def check(kafka: Kafka, needed: Iterable[str], admin: AIOKafkaAdminClient)
             f"missing at {kafka.bootstrap_servers}: {', '.join(missing)}. "
             "Run `outlast topics apply`."
         )
+
+
+async def require(kafka: Kafka, needed: Iterable[str]) -> None:
+    """:func:`check` with an own connection. Raises ``KafkaUnreachable`` too."""
+    asking = new_admin(kafka)
+    try:
+        await asking.start()
+        await check(kafka, needed, asking)
+    except KafkaError as error:
+        raise KafkaUnreachable(
+            f"no Kafka broker answers at {kafka.bootstrap_servers}: {error}"
+        ) from error
+    finally:
+        await asking.close()
 
 
 async def check_pools(kafka: Kafka, catalogue: Catalogue, admin: AIOKafkaAdminClient) -> None:
