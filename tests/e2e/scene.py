@@ -17,7 +17,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from outlast.drill.simulator import Behaviour, Simulator
 from outlast.edges.answers import Result, result_of
-from outlast.edges.kafka.connection import groupless_consumer, producer
+from outlast.edges.kafka.connection import admin, groupless_consumer, producer
+from outlast.edges.kafka.depth import depths
+from outlast.edges.kafka.groups import Groups
 from outlast.edges.settings import Kafka
 from outlast_schemas.headers import STATE
 from outlast_schemas.state import State
@@ -129,14 +131,18 @@ class Scene:
         self,
         *texts: str,
         key: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | None] | None = None,
         model: str | None = "chat",
         body: bytes | None = None,
     ) -> None:
         """Publish as any Kafka client would; returns with the broker's ack."""
         assert self._producer is not None
-        pairs = [(name, value.encode()) for name, value in (headers or {}).items()]
-        bodies = [chat(text, model) for text in texts] or [body]
+        pairs = [
+            (name, None if value is None else value.encode())
+            for name, value in (headers or {}).items()
+        ]
+        bodies: list[bytes | None] = [chat(text, model) for text in texts]
+        bodies = bodies or [body]
         acks = [
             await self._producer.send(self.topics.jobs, each, key=key or b"a", headers=pairs)
             for each in bodies
@@ -164,6 +170,23 @@ class Scene:
         self.repeats += key in self.ended
         state = State.from_json(json.loads(headers[STATE] or b""))
         self.ended.setdefault(key, Ended(result, state, headers))
+
+    async def depths(self) -> dict[str, int]:
+        """Topic → records that no stage has done yet."""
+        assert self._reader is not None
+        groups = Groups(self.kafka.prefix).moving(self.topics, self.simulators)
+        client = admin(self.kafka)
+        await client.start()
+        try:
+            return await depths(groups, client, self._reader)
+        finally:
+            await client.close()
+
+    async def until_depth(self, topic: str, count: int, seconds: float = PATIENCE) -> None:
+        """Wait until so many records of the topic are not done."""
+        async with asyncio.timeout(seconds):
+            while (await self.depths())[topic] != count:
+                await asyncio.sleep(0.1)
 
     async def audited(self) -> dict[str, Any]:
         """What `outlast audit --json` says."""

@@ -229,9 +229,12 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
     ) -> Sequence[Record]:
         """The fetched records, or none and a seek back when some before them are missing.
 
-        A hole is believed when it is there again: compaction, a transaction's marker, or records
-        that retention deleted unread, which is loss and is counted.
+        Of a partition that is not open nothing is taken: opening it seeks. A hole is believed
+        when it is there again: compaction, a transaction's marker, or records that retention
+        deleted unread, which is loss and is counted.
         """
+        if tp not in self._open:
+            return ()
         first, expected = records[0].offset, self._expected[tp]
         if first > expected and self._sought.get(tp) != expected:
             self._sought[tp] = expected

@@ -133,7 +133,6 @@ class Feed:
 
     async def _fetch(self, wanted: list[TopicPartition]) -> None:
         consumer = self._assignment.consumer
-        epoch = self._assignment.epoch
         try:
             fetched = await consumer.getmany(*wanted, timeout_ms=POLL_MS)
         except ConsumerStoppedError:
@@ -143,8 +142,10 @@ class Feed:
             log.warning("feed.fetch_failed", feed=self.name, error=type(error).__name__)
             await self._assignment.changed_within(BACKOFF_SECONDS)
             return
-        if epoch != self._assignment.epoch:
-            return
+        # A rebalance may have passed meanwhile. What came from before it is recognised by its
+        # offsets, not by the time of the call: one call can outlast a rebalance and bring what
+        # was read after it, and whoever drops that never sees it again.
+        self._drop_stale()
         for tp, records in fetched.items():
             self._held[tp] = deque(await self._assignment.without_holes(tp, records))
 

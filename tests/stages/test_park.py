@@ -1,0 +1,93 @@
+"""Park: jobs wait free of charge, and leave by themselves when somebody is up."""
+
+import asyncio
+
+import pytest
+
+from outlast.core.errors import Released
+from outlast.park import park
+from tests.core.given import HOUR, NOW, a_job
+from tests.stages.fakes import World, turns
+
+ALL = ("deepseek", "openai", "anthropic")
+
+
+async def test_nothing_moves_before_a_sweep_even_when_somebody_is_up() -> None:
+    world = World()
+    running = asyncio.create_task(park(a_job(), world.park_ports()))
+    await turns()
+
+    assert world.sweeps.waiting == ["job-1"]
+    assert world.outbox.told == []
+    world.sweeps.sweep()
+    await running
+
+
+@pytest.mark.parametrize(
+    ("down", "avoid", "expected"),
+    [
+        (ALL, {}, "parked"),  # back to the tail
+        (("deepseek", "anthropic"), {}, "work.openai"),
+        ((), {}, "work.deepseek"),
+        ((), {"deepseek": NOW + HOUR}, "work.openai"),
+        # somebody is up, but not for this job yet: the next sweep asks again
+        ((), dict.fromkeys(ALL, NOW + 60_000), "parked"),
+    ],
+)
+async def test_on_a_sweep_what_can_go_goes_and_the_rest_returns_to_the_tail(
+    down: tuple[str, ...], avoid: dict[str, int], expected: str
+) -> None:
+    world = World(*ALL)
+    job = a_job(avoid=avoid, hop=6)
+    running = asyncio.create_task(park(job, world.park_ports()))
+    await turns()
+    world.fleet.down = down  # what counts is the world at the sweep
+    world.sweeps.sweep()
+    await running
+
+    assert world.outbox.told == [expected]
+    assert world.outbox.job.state.hop == 7
+
+
+async def test_returning_to_the_tail_costs_a_deferral_and_nothing_else() -> None:
+    world = World(*ALL)
+    world.sweeps.sweep()
+
+    await park(a_job(deferrals=3, charged=2, calls=5), world.park_ports())
+
+    state = world.outbox.job.state
+    assert (state.deferrals, state.charged, state.calls) == (4, 2, 5)
+
+
+@pytest.mark.parametrize("down", [(), ALL])
+async def test_a_parked_job_past_its_deadline_expires_at_the_next_touch(
+    down: tuple[str, ...],
+) -> None:
+    world = World(*down)
+    running = asyncio.create_task(park(a_job(deadline=NOW + 1_000), world.park_ports()))
+    await turns()
+    world.clock.advance(1_000)
+    world.sweeps.sweep()
+    await running
+
+    assert world.outbox.told == ["dead letter: deadline", "results: expired"]
+
+
+async def test_a_job_whose_scope_allows_nobody_any_more_is_dead_lettered() -> None:
+    world = World()
+    world.sweeps.sweep()
+
+    await park(a_job(("outlast-scope", b"jurisdiction:eu")), world.park_ports())
+
+    assert world.outbox.told == ["dead letter: scope", "results: dead_lettered"]
+
+
+async def test_a_job_let_go_of_leaves_no_record() -> None:
+    world = World()
+    running = asyncio.create_task(park(a_job(), world.park_ports()))
+    await turns()
+    world.sweeps.let_go()
+
+    with pytest.raises(Released):
+        await running
+    assert world.outbox.told == []
