@@ -24,7 +24,7 @@ async def transport() -> AsyncIterator[Transport]:
 async def until(holds: Callable[[], bool]) -> None:
     """Give way to the other tasks until it holds; fails after ten seconds."""
     async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 (a count has no event to wait for)
+        while not holds():
             await asyncio.sleep(0)
 
 

@@ -227,7 +227,7 @@ async def test_an_acknowledgement_is_committed_within_a_second_or_so(kafka: str)
             await anext(stream)
             waiting = asyncio.ensure_future(anext(stream))
             async with asyncio.timeout(20):
-                while await where.committed(group, where.topics.results()) != {0: 1}:  # noqa: ASYNC110
+                while await where.committed(group, where.topics.results()) != {0: 1}:
                     await asyncio.sleep(0.1)
             await where.write(ended(where, "b"))
             assert (await waiting).job_id == "b"
@@ -265,7 +265,7 @@ async def test_members_of_one_group_share_the_results(kafka: str) -> None:
             readers = [asyncio.ensure_future(read(each)) for each in (one, other)]
             await where.write(*(ended(where, name) for name in sorted(names)))
             async with asyncio.timeout(30):
-                while set(seen) != names:  # noqa: ASYNC110
+                while set(seen) != names:
                     await asyncio.sleep(0.05)
             for reader in readers:
                 reader.cancel()

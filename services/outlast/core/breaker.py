@@ -35,7 +35,7 @@ DEFAULT: Final = BreakerPolicy()
 AGAINST: Final = frozenset(
     {VerdictWord.PROVIDER_DOWN, VerdictWord.AMBIGUOUS, VerdictWord.ACCOUNT_BLOCKED}
 )
-"""A probe that ends otherwise was answered: some models refuse one token, and a limit is no fault."""
+"""A probe that ends otherwise was answered: a limit, or a model that refuses one token, is up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

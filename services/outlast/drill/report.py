@@ -1,14 +1,19 @@
 """How a drill ended: the audit, who served what, and three results with their provenance."""
 
+from typing import Final
+
 from rich.console import Console
 from rich.table import Table
 
 from outlast.audit import Report
+from outlast.drill.timeline import ROUTES
 from outlast.drill.watch import Seen
 from outlast.edges.answers import Result
 from outlast_schemas.state import State
 
 __all__ = ["print_report", "report_json"]
+
+FIRST: Final = {route: targets[0].split("/")[0] for route, targets in ROUTES.items()}
 
 
 def print_report(console: Console, seen: Seen, report: Report, simulated: frozenset[str]) -> None:
@@ -28,6 +33,7 @@ def report_json(seen: Seen, report: Report) -> dict[str, object]:
             route: {who: count for (via, who), count in sorted(seen.served.items()) if via == route}
             for route in sorted({via for via, _ in seen.served})
         },
+        "elsewhere": seen.elsewhere(FIRST),
         "failed_over": seen.failed_over,
         "most_parked": seen.most_parked,
         "events": [{"seconds": round(at, 1), "event": text} for at, text in seen.events],
@@ -69,6 +75,7 @@ def _print_sample(console: Console, title: str, result: Result, state: State) ->
             f" after {each.ms} ms{about}",
             highlight=False,
             markup=False,
+            soft_wrap=True,
         )
     text = " ".join((result.text or "").split())
     console.print(f"  {text[:160]!r}", highlight=False, markup=False)
@@ -77,8 +84,12 @@ def _print_sample(console: Console, title: str, result: Result, state: State) ->
 def _print_audit(console: Console, seen: Seen, report: Report) -> None:
     console.print(
         f"\n{report.accepted} jobs accepted: {report.succeeded} succeeded, "
-        f"{report.dead_lettered} dead-lettered, {report.expired} expired, {report.open} open; "
-        f"{seen.failed_over} were failed over, at most {seen.most_parked} were parked at once",
+        f"{report.dead_lettered} dead-lettered, {report.expired} expired, {report.open} open",
+        highlight=False,
+    )
+    console.print(
+        f"{seen.elsewhere(FIRST)} were served by another provider than their route's first, "
+        f"{seen.failed_over} of them after a failed call",
         highlight=False,
     )
     style = "bold red" if report.lost else "bold green"

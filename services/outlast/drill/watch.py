@@ -49,6 +49,14 @@ class Seen:
             len({each.provider for each in state.attempts}) > 1 for state in self.states.values()
         )
 
+    def elsewhere(self, first: dict[str, str]) -> int:
+        """Jobs served by another provider than their route's first (route → its name)."""
+        return sum(
+            count
+            for (route, provider), count in self.served.items()
+            if first.get(route, provider) != provider
+        )
+
 
 class Watch:
     """Reads the topics until left; what it sees stands in :attr:`seen`."""
@@ -127,8 +135,15 @@ class Watch:
         verdict = health.models[EVERY_MODEL]
         before = self.seen.verdicts.get(health.provider, "closed")
         self.seen.verdicts[health.provider] = verdict.state.value
-        if before != verdict.state.value:
-            self.tell(f"{health.provider} is {verdict.state.value}: {verdict.evidence}")
+        match before, verdict.state.value:
+            case ("closed", "open"):
+                self.tell(f"{health.provider} is down for the fleet: {verdict.evidence}")
+            case ("half_open", "open"):
+                self.tell(f"{health.provider}: a probe failed")
+            case (("open" | "half_open"), "closed"):
+                self.tell(f"{health.provider} is up again: {verdict.evidence}")
+            case _:
+                pass
 
     def _take_result(self, result: Result, record: Record) -> None:
         if result.job_id in self.seen.results:

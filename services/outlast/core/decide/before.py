@@ -1,0 +1,76 @@
+"""Where a job goes that waits for a target, and the last look before a call."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from outlast.core.admission import Fault
+from outlast.core.choose import Later, NobodyUp, Refuse, Send, avoided_until, eligible
+from outlast.core.decide.situation import Situation, View, avoiding, chosen, deferred, situation
+from outlast.core.lifecycle import Ask, Decision, Expire, Park, SetAside, Wait
+from outlast.core.policy import Target
+from outlast_schemas.job import Job
+
+__all__ = ["Go", "before_call", "next_step", "next_target"]
+
+DRAINED_MS: Final = 5_000
+"""How long a job stays away from the pool that just handed it over untouched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Nothing speaks against calling the target now."""
+
+    target: Target
+
+
+def next_step(job: Job, view: View) -> Decision:
+    """Where a job goes that waits for nothing but a target: route, retry and park ask this."""
+    match situation(job, view):
+        case Fault(reason, detail):
+            return SetAside(job, reason, detail)
+        case Situation() as found:
+            return next_target(job, found)
+
+
+def next_target(job: Job, situation: Situation) -> Decision:
+    """The first target that may and can take the job; else it waits, is parked, or ends."""
+    if situation.now >= job.state.deadline:
+        return Expire(job)
+    match chosen(job, situation):
+        case Send(target):
+            return Ask(job, target)
+        case Later(due):
+            return Wait(deferred(job), due)
+        case NobodyUp():
+            return Park(deferred(job))
+        case Refuse(reason, detail):
+            return SetAside(job, reason, detail)
+
+
+def before_call(job: Job, provider: str, situation: Situation) -> Go | Decision:
+    """The last look before a call: deadline, scope and health as this process knows them.
+
+    A job whose provider is down is handed on untouched and uncharged, and avoids the provider
+    for a moment; handed on again within that moment it waits in a longer tier, so that nothing
+    spins between two processes that disagree.
+    """
+    if situation.now >= job.state.deadline:
+        return Expire(job)
+    target = _addressed(job, provider, situation)
+    if target is None:
+        # Scope or route changed since it was sent here: let the retry stage choose anew.
+        return Wait(deferred(job), situation.now)
+    if situation.fleet.is_up(target, situation.now):
+        return Go(target)
+    again = avoided_until(target, job.state.avoid) > situation.now
+    job = avoiding(deferred(job), {provider: situation.now + DRAINED_MS})
+    return Wait(job, situation.now + (DRAINED_MS if again else 0))
+
+
+def _addressed(job: Job, provider: str, situation: Situation) -> Target | None:
+    """The target this pool was asked to call, if scope and route still allow it."""
+    allowed = eligible(situation.route, situation.scope, situation.catalogue)
+    mine = [target for target in allowed if target.provider == provider]
+    return next((target for target in mine if str(target) == job.state.target), None) or (
+        mine[0] if mine and job.state.target is None else None
+    )

@@ -1,0 +1,74 @@
+"""All that a decision looks at: the world at one moment, and what the job asks for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from outlast.core.admission import Fault, terms
+from outlast.core.choose import Choice, Fleet, choose
+from outlast.core.policy import Catalogue, OnAmbiguous, Route
+from outlast_schemas.dead_letter import Reason
+from outlast_schemas.job import Job
+
+__all__ = ["Situation", "View", "avoiding", "chosen", "deferred", "situation"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """The world at one moment: ``now`` is epoch ms of the broker's clock, ``roll`` in [0, 1)."""
+
+    catalogue: Catalogue
+    fleet: Fleet
+    now: int
+    roll: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """All that a decision looks at beside the job: the world, and what the job asks for."""
+
+    route: Route
+    scope: frozenset[str] | None
+    on_ambiguous: OnAmbiguous
+    fleet: Fleet
+    catalogue: Catalogue
+    now: int
+    roll: float
+
+    def at(self, view: View) -> "Situation":
+        """The same job's situation at another moment; what it asks for has not changed."""
+        return replace(self, fleet=view.fleet, now=view.now, roll=view.roll)
+
+
+def situation(job: Job, view: View) -> Situation | Fault:
+    """What the job asks for, read anew against this process's own configuration."""
+    route = view.catalogue.route(job.state.route)
+    if route is None:
+        name = job.state.route[:200]
+        return Fault(Reason.UNKNOWN_ROUTE, f"route {name!r} is not in the configuration any more")
+    asked = terms(job.headers, view.catalogue)
+    if isinstance(asked, Fault):
+        return asked
+    return Situation(
+        route=route,
+        scope=asked.scope,
+        on_ambiguous=asked.on_ambiguous or route.on_ambiguous,
+        fleet=view.fleet,
+        catalogue=view.catalogue,
+        now=view.now,
+        roll=view.roll,
+    )
+
+
+def chosen(job: Job, s: Situation) -> Choice:
+    """Who takes the job now."""
+    return choose(s.route, s.scope, job.state.avoid, s.fleet, s.catalogue, s.now)
+
+
+def deferred(job: Job) -> Job:
+    """The job after one more wait that spends nothing."""
+    return replace(job, state=replace(job.state, deferrals=job.state.deferrals + 1))
+
+
+def avoiding(job: Job, avoid: Mapping[str, int]) -> Job:
+    """The job staying away from these (provider or target → epoch ms) as well."""
+    return replace(job, state=replace(job.state, avoid={**job.state.avoid, **avoid}))

@@ -1,0 +1,300 @@
+"""Work: one call at most, nothing sent before the decision, no money spent in vain."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from outlast.core.verdict import Verdict
+from outlast.work import work
+from outlast_schemas.attempt import VerdictWord
+from outlast_schemas.job import Job
+from outlast_schemas.result import Result, Served
+from tests.core.given import CATALOGUE, CHAT, FLASH, HOUR, LUNA, NOW, a_job
+from tests.stages.fakes import World, a_verdict, turns
+
+V = VerdictWord
+ALL = ("deepseek", "openai", "anthropic")
+
+
+def queued(*headers: tuple[str, bytes | None], **state: object) -> Job:
+    """A job that was sent to deepseek's pool."""
+    job = a_job(*headers, target=str(FLASH), hop=1)
+    return replace(job, state=replace(job.state, **state))  # type: ignore[arg-type]
+
+
+def a_world(*script: Verdict | Exception) -> World:
+    world = World()
+    world.call.script = list(script)
+    return world
+
+
+async def test_a_served_job_ends_as_a_result_after_exactly_one_call() -> None:
+    world = a_world(a_verdict(V.SUCCEEDED))
+
+    await work(queued(), "deepseek", world.work_ports())
+
+    assert world.log == [
+        "permit taken",
+        "called deepseek/flash",
+        "permit returned",
+        "sent results: succeeded",
+    ]
+    assert world.call.calls == [(FLASH, 3_600.0)]
+    assert world.call.bodies == [{"messages": [{"role": "user", "content": "hello"}]}]
+    assert world.pool.ends == [("job-1", V.SUCCEEDED)]
+    [result] = world.outbox.sent
+    assert isinstance(result, Result)
+    assert result.served is not None
+    assert result.served.body == b'{"choices":[]}'
+
+
+@pytest.mark.parametrize(
+    ("verdict", "headers", "expected"),
+    [
+        (a_verdict(V.PROVIDER_DOWN), (), ["retry.0s"]),
+        (a_verdict(V.AMBIGUOUS), (), ["retry.0s"]),
+        (a_verdict(V.AMBIGUOUS), (("outlast-on-ambiguous", b"retry"),), ["retry.5s"]),
+        (
+            a_verdict(V.AMBIGUOUS),
+            (("outlast-on-ambiguous", b"hold"),),
+            ["dead letter: ambiguous", "results: dead_lettered"],
+        ),
+        (a_verdict(V.RETRY_LATER, retry_after=7.0), (), ["retry.30s"]),
+        (a_verdict(V.RETRY_LATER, retry_after=700.0), (), ["retry.0s"]),
+        (a_verdict(V.ACCOUNT_BLOCKED), (), ["retry.0s"]),
+        (a_verdict(V.ACCOUNT_BLOCKED), (("outlast-scope", b"deepseek"),), ["parked"]),
+        (a_verdict(V.MISROUTED), (), ["retry.0s"]),
+        (a_verdict(V.CONTEXT_TOO_LONG), (), ["retry.0s"]),
+        (a_verdict(V.JOB_REJECTED), (), ["dead letter: job_rejected", "results: dead_lettered"]),
+        (
+            a_verdict(V.CONTENT_POLICY),
+            (("outlast-results", b"west"),),
+            ["dead letter: content_policy", "results.west: dead_lettered"],
+        ),
+        (
+            a_verdict(
+                V.SUCCEEDED, served=Served(body=b"x" * 1_001, provider="deepseek", model="m")
+            ),
+            (),
+            ["dead letter: answer_too_large", "results: dead_lettered"],
+        ),
+    ],
+)
+async def test_every_verdict_leads_to_its_records_in_their_order(
+    verdict: Verdict, headers: tuple[tuple[str, bytes]], expected: list[str]
+) -> None:
+    world = a_world(verdict)
+
+    await work(queued(*headers), "deepseek", world.work_ports())
+
+    assert world.outbox.told == expected
+    assert len(world.call.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("job", "down", "expected"),
+    [
+        (queued(deadline=NOW), (), ["dead letter: deadline", "results: expired"]),
+        # drained: handed on untouched; again within the moment, a tier longer
+        (queued(), ("deepseek",), ["retry.0s"]),
+        (queued(avoid={"deepseek": NOW + 1}), ("deepseek",), ["retry.5s"]),
+        (queued(target=str(LUNA)), (), ["retry.0s"]),  # it came to the wrong pool
+        (queued(target="deepseek/old"), (), ["retry.0s"]),  # no target of the route any more
+        (queued(("outlast-scope", b"openai")), (), ["retry.0s"]),
+        (queued(route="west"), (), ["retry.0s"]),  # the route's own scope
+        (queued(route="gone"), (), ["dead letter: unknown_route", "results: dead_lettered"]),
+        (
+            queued(("outlast-scope", b"nobody")),
+            (),
+            ["dead letter: scope", "results: dead_lettered"],
+        ),
+    ],
+)
+async def test_no_call_and_no_permit_where_something_speaks_against_it(
+    job: Job, down: tuple[str, ...], expected: list[str]
+) -> None:
+    world = World(*down)
+
+    await work(job, "deepseek", world.work_ports())
+
+    assert world.outbox.told == expected
+    assert (world.call.calls, world.pool.taken) == ([], 0)
+    state = world.outbox.job.state
+    assert (state.charged, state.calls, state.attempts) == (0, 0, ())
+
+
+async def test_a_job_drained_from_its_pool_stays_away_from_it_for_a_moment() -> None:
+    world = World("deepseek")
+
+    await work(queued(), "deepseek", world.work_ports())
+
+    assert world.outbox.job.state.avoid == {"deepseek": NOW + 5_000}
+
+
+def _the_deadline_passes(world: World) -> None:
+    world.clock.advance(HOUR)
+
+
+def _the_provider_goes_down(world: World) -> None:
+    world.fleet.down = ("deepseek",)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (_the_deadline_passes, ["dead letter: deadline", "results: expired"]),
+        (_the_provider_goes_down, ["retry.0s"]),
+    ],
+)
+async def test_after_waiting_for_a_permit_it_is_looked_at_once_more(
+    change: Callable[[World], None], expected: list[str]
+) -> None:
+    world = World()
+    world.pool.has_room.clear()
+    running = asyncio.create_task(work(queued(), "deepseek", world.work_ports()))
+    await turns()
+    assert world.pool.waiting == 1
+    change(world)
+    world.pool.has_room.set()
+    await running
+
+    assert world.outbox.told == expected
+    assert world.call.calls == []
+    assert (world.pool.taken, world.pool.held) == (1, 0)
+
+
+async def test_time_spent_on_waiting_for_a_permit_is_not_left_for_the_call() -> None:
+    world = a_world(a_verdict(V.SUCCEEDED))
+    world.pool.has_room.clear()
+    running = asyncio.create_task(work(queued(), "deepseek", world.work_ports()))
+    await turns()
+    world.clock.advance(600_000)
+    world.pool.has_room.set()
+    await running
+
+    assert world.call.calls == [(FLASH, 3_000.0)]
+
+
+async def test_a_cut_call_returns_its_permit_and_leaves_no_record() -> None:
+    world = World()
+    world.call.answers.clear()
+    running = asyncio.create_task(work(queued(), "deepseek", world.work_ports()))
+    await turns()
+    assert world.pool.held == 1
+    running.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert world.pool.held == 0
+    assert (world.outbox.told, world.pool.ends) == ([], [])
+
+
+async def test_a_bug_in_the_call_rises_and_leaves_neither_permit_nor_record() -> None:
+    world = a_world(ZeroDivisionError())
+
+    with pytest.raises(ZeroDivisionError):
+        await work(queued(), "deepseek", world.work_ports())
+
+    assert world.log == ["permit taken", "called deepseek/flash", "permit returned"]
+
+
+async def test_a_slow_acknowledgement_repeats_no_call_and_holds_no_permit() -> None:
+    world = a_world(a_verdict(V.JOB_REJECTED))
+    world.outbox.acknowledges.clear()
+    running = asyncio.create_task(work(queued(), "deepseek", world.work_ports()))
+    await turns()
+    assert world.outbox.told == ["dead letter: job_rejected"]
+    assert (world.pool.held, running.done()) == (0, False)
+    world.outbox.acknowledges.set()
+    await running
+
+    assert world.outbox.told == ["dead letter: job_rejected", "results: dead_lettered"]
+    assert len(world.call.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        (V.SUCCEEDED, ["results: succeeded"]),  # it came before the cut: it counts
+        (V.PROVIDER_DOWN, ["dead letter: deadline", "results: expired"]),
+    ],
+)
+async def test_the_deadline_decides_over_failures_and_not_over_answers(
+    word: VerdictWord, expected: list[str]
+) -> None:
+    world = a_world(a_verdict(word))
+    world.call.meanwhile = lambda: world.clock.advance(HOUR)
+
+    await work(queued(), "deepseek", world.work_ports())
+
+    assert world.outbox.told == expected
+
+
+@pytest.mark.parametrize(
+    ("well", "evidence", "down_meanwhile", "charged"),
+    [
+        (True, True, (), 4),
+        (False, True, (), 3),  # others fail there too: not the job's fault
+        (True, True, ("deepseek",), 3),  # the fleet has closed it meanwhile
+        (True, False, (), 3),  # cut by the job's own deadline
+    ],
+)
+async def test_a_failure_is_charged_only_where_the_provider_does_well_with_others(
+    well: bool, evidence: bool, down_meanwhile: tuple[str, ...], charged: int
+) -> None:
+    world = a_world(a_verdict(V.PROVIDER_DOWN, evidence=evidence))
+    world.pool.well = well
+    world.call.meanwhile = lambda: setattr(world.fleet, "down", down_meanwhile)
+
+    await work(queued(charged=3, calls=6), "deepseek", world.work_ports())
+
+    assert (world.outbox.job.state.charged, world.outbox.job.state.calls) == (charged, 7)
+
+
+async def test_the_attempt_is_remembered_as_it_was() -> None:
+    world = a_world(a_verdict(V.PROVIDER_DOWN, status=503, note="overloaded", request_id="req-1"))
+    world.call.meanwhile = lambda: world.clock.advance(1_204)
+
+    await work(queued(calls=2), "deepseek", world.work_ports())
+
+    [attempt] = world.outbox.job.state.attempts
+    assert attempt.to_json() == {
+        "n": 3,
+        "provider": "deepseek",
+        "model": "flash",
+        "at": NOW,
+        "ms": 1_204,
+        "verdict": "provider_down",
+        "status": 503,
+        "note": "overloaded",
+        "request_id": "req-1",
+    }
+
+
+async def test_charged_calls_above_the_most_end_the_job() -> None:
+    world = a_world(a_verdict(V.PROVIDER_DOWN))
+
+    await work(queued(charged=CHAT.max_attempts - 1), "deepseek", world.work_ports())
+
+    assert world.outbox.told == ["dead letter: attempts_exhausted", "results: dead_lettered"]
+
+
+async def test_a_body_that_is_no_json_is_not_sent_to_anybody() -> None:
+    world = World()
+
+    await work(replace(queued(), body=b"{"), "deepseek", world.work_ports())
+
+    assert world.outbox.told == ["dead letter: not_json", "results: dead_lettered"]
+    assert (world.call.calls, world.pool.held) == ([], 0)
+
+
+async def test_what_is_configured_now_counts_and_not_what_was_when_it_was_queued() -> None:
+    only_luna = replace(CHAT, targets=(LUNA,))
+    world = World(catalogue=replace(CATALOGUE, routes={"chat": only_luna}))
+
+    await work(queued(), "deepseek", world.work_ports())
+
+    assert world.outbox.told == ["retry.0s"]
+    assert world.call.calls == []
