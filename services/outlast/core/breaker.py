@@ -12,7 +12,7 @@ from outlast_schemas.attempt import VerdictWord
 from outlast_schemas.health import EVERY_MODEL, BreakerWord, Health, ModelHealth
 from outlast_schemas.vitals import Vitals
 
-__all__ = ["Breaker", "BreakerPolicy"]
+__all__ = ["ANSWERED", "Breaker", "BreakerPolicy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +32,15 @@ class BreakerPolicy:
 
 
 DEFAULT: Final = BreakerPolicy()
-AGAINST: Final = frozenset(
-    {VerdictWord.PROVIDER_DOWN, VerdictWord.AMBIGUOUS, VerdictWord.ACCOUNT_BLOCKED}
+ANSWERED: Final = frozenset(
+    {
+        VerdictWord.SUCCEEDED,
+        VerdictWord.JOB_REJECTED,
+        VerdictWord.CONTEXT_TOO_LONG,
+        VerdictWord.CONTENT_POLICY,
+    }
 )
-"""A probe that ends otherwise was answered: a limit, or a model that refuses one token, is up."""
+"""A probe that ends so was served: some models find fault with a request for one token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +74,7 @@ class Breaker:
     def _probed(self, vitals: Vitals, now: int, policy: BreakerPolicy) -> "Breaker":
         if vitals.probe is None or vitals.worker != self.prober or self.probe_at is None:
             return self
-        if vitals.probe not in AGAINST:
+        if vitals.probe in ANSWERED:
             return Breaker(
                 provider=self.provider,
                 since=now,
