@@ -71,9 +71,7 @@ def test_each_ack_is_a_lower_bound(local: Local, acks: list[tuple[int, int]], no
 
 
 @pytest.mark.parametrize(("behind", "alarms"), [(60 * SECOND, 1), (0, 0)])
-def test_a_wall_clock_that_is_far_off_is_told_once(
-    local: Local, behind: int, alarms: int
-) -> None:
+def test_a_wall_clock_that_is_far_off_is_told_once(local: Local, behind: int, alarms: int) -> None:
     clock = BrokerClock()
     with capture_logs() as logs:
         for _ in range(3):

@@ -1,6 +1,7 @@
 """The slot: of the equal processes on one host, no two have the same instance id."""
 
 import contextlib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ sys.stdin.read()
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The locks of a test are its own, and the host has a name without surprises."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(module.socket, "gethostname", lambda: "host")
+    monkeypatch.setattr(socket, "gethostname", lambda: "host")
     return tmp_path
 
 

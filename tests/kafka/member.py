@@ -1,0 +1,227 @@
+"""One member of a group with its feed, in this process: joins, works, leaves or dies."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewTopic
+
+from outlast.core.watermark import Progress, decode
+from outlast.edges.clock import BrokerClock
+from outlast.edges.kafka.assignment import Assignment
+from outlast.edges.kafka.feed import Feed, Room
+from outlast.edges.kafka.subscribers import Subscriber, connected_broker, feed_subscriber
+from outlast.edges.process import Moving
+from outlast_schemas.dead_letter import Reason
+from outlast_schemas.job import Job
+from tests.kafka.cluster import Place, place
+
+BOUND = 30.0
+
+
+async def until(holds: Callable[[], object], seconds: float = BOUND) -> None:
+    """Wait for a state, with a bound."""
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+class Stage:
+    """What a test lets happen to jobs: each is held until it is let go, or told to raise."""
+
+    def __init__(self, *, open: bool = False) -> None:
+        self.started: list[str] = []
+        self.ended: list[str] = []
+        self.raises: dict[str, Exception] = {}
+        self.raises_always: Exception | None = None
+        self._all = open
+        self._gates: dict[str, asyncio.Event] = {}
+
+    async def __call__(self, job: Job) -> None:
+        self.started.append(job.id)
+        if error := self.raises_always or self.raises.get(job.id):
+            raise error
+        gate = self._gates.setdefault(job.id, asyncio.Event())
+        if not self._all:
+            await gate.wait()
+        self.ended.append(job.id)
+
+    @property
+    def running(self) -> set[str]:
+        return set(self.started) - set(self.ended)
+
+    def let_go(self, *jobs: str) -> None:
+        """These may end; without names all may, now and later."""
+        self._all = self._all or not jobs
+        for job in jobs or tuple(self._gates):
+            self._gates.setdefault(job, asyncio.Event()).set()
+
+
+class Member:
+    """A process's worth of one feed; ``topic`` is read by the group of the same name."""
+
+    def __init__(
+        self,
+        where: Place,
+        topic: str,
+        stage: Callable[[Job], Any],
+        *,
+        instance: str = "host-0",
+        begin_at: str | None = None,
+        room: int = 10_000,
+    ) -> None:
+        self.set_aside: list[tuple[str, Reason]] = []
+        self.tps: set[TopicPartition] = set()
+        self.instance = instance
+        self._where, self._topic = where, topic
+        self.clock = BrokerClock()
+        self.may_start = True
+        self.assignment = Assignment(
+            name="test",
+            consumer=lambda: self._subscriber.consumer,
+            clock=self.clock,
+            begin_at=begin_at,
+        )
+        self.feed = Feed(
+            name="test",
+            assignment=self.assignment,
+            codec=where.codec,
+            stage=stage,
+            set_aside=self._aside,
+            room=Room(lambda: room),
+            may_start=lambda: self.may_start,
+        )
+        self._subscriber: Subscriber
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def _aside(self, job: Job, reason: Reason, detail: str) -> None:
+        self.set_aside.append((job.id, reason))
+
+    @property
+    def owned(self) -> set[int]:
+        return {tp.partition for tp in self.assignment.open_partitions()}
+
+    async def join(self) -> None:
+        """Returns with the first assignment, and works from then on."""
+        self._broker = await connected_broker(self._where.kafka)
+        self._subscriber = feed_subscriber(
+            self._broker,
+            self._where.kafka,
+            (self._topic,),
+            group=self._topic,
+            instance=self.instance,
+            listener=self.assignment,
+        )
+        await self._subscriber.start()
+        self._tasks = [
+            asyncio.create_task(each) for each in (self.feed.run(), self.assignment.commits.run())
+        ]
+
+    async def failure(self) -> BaseException | None:
+        """Wait until the feed ends by itself."""
+        async with asyncio.timeout(BOUND):
+            await asyncio.wait({self._tasks[0]})
+        return self._tasks[0].exception()
+
+    async def leave(self, drain_seconds: float = BOUND) -> int:
+        """As a process does that was asked to stop; returns how many jobs were cut off."""
+        self.clock.let_go()
+        cut = await self.feed.drain(drain_seconds)
+        await Moving(self.feed, self.assignment, self._subscriber).leave()
+        await self._disconnected()
+        return cut
+
+    async def die(self) -> None:
+        """As a killed process: no commit, no word to the group, nothing ends."""
+        self.assignment.commits.closed()
+        await self.feed.drain(0)
+        await self._subscriber.stop()
+        await self._disconnected()
+
+    async def _disconnected(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        await self._broker.stop()
+        self._tasks = []
+
+    @property
+    def is_here(self) -> bool:
+        return bool(self._tasks)
+
+
+class Corner:
+    """A topic of a test's own, its group, and the members it starts."""
+
+    def __init__(self, where: Place, topic: str, producer: AIOKafkaProducer) -> None:
+        self.where, self.topic = where, topic
+        self.members: list[Member] = []
+        self._producer = producer
+
+    async def join(self, stage: Callable[[Job], Any], **options: Any) -> Member:
+        member = Member(self.where, self.topic, stage, **options)
+        self.members.append(member)
+        await member.join()
+        return member
+
+    async def publish(
+        self, job_id: str, partition: int = 0, *, body: bytes = b"{}", **headers: bytes
+    ) -> int:
+        """Its offset."""
+        named = [("ce_id", job_id.encode()), *headers.items()]
+        meta = await self._producer.send_and_wait(
+            self.topic, body, partition=partition, headers=named
+        )
+        return int(meta.offset)
+
+    async def publish_all(self, jobs: Iterable[tuple[str, int]]) -> None:
+        """Many at once, as (id, partition)."""
+        acks = [
+            await self._producer.send(
+                self.topic, b"{}", partition=partition, headers=[("ce_id", job_id.encode())]
+            )
+            for job_id, partition in jobs
+        ]
+        await asyncio.gather(*acks)
+
+    async def committed(self, partition: int = 0) -> Progress:
+        tp = TopicPartition(self.topic, partition)
+        found = await self.where.admin.list_consumer_group_offsets(self.topic, partitions=[tp])
+        return decode(found[tp].offset, found[tp].metadata)
+
+    async def until_committed(self, *expected: Progress) -> None:
+        """Wait until the partitions from 0 on are committed so; fails saying how they are."""
+        found: list[Progress] = []
+        try:
+            async with asyncio.timeout(BOUND):
+                while found != list(expected):
+                    found = [await self.committed(number) for number in range(len(expected))]
+        except TimeoutError:
+            assert found == list(expected)
+
+
+@contextlib.asynccontextmanager
+async def corner(servers: str, *, partitions: int = 1, begun: bool = True) -> AsyncIterator[Corner]:
+    """An own topic whose group has committed 0, as ``topics apply`` sees to."""
+    async with place(servers) as where:
+        topic = where.topics.jobs
+        settings = {"message.timestamp.type": "LogAppendTime"}
+        await where.admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=settings)])
+        if begun:
+            zeros = {TopicPartition(topic, number): 0 for number in range(partitions)}
+            await where.commit(topic, zeros)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=servers, acks="all", client_id=uuid.uuid4().hex
+        )
+        await producer.start()
+        here = Corner(where, topic, producer)
+        try:
+            yield here
+        finally:
+            for member in here.members:
+                if member.is_here:
+                    await member.die()
+            await producer.stop()

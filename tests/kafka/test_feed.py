@@ -1,0 +1,229 @@
+"""The feed on real Kafka: out of order, thousands at once, patient with bugs, strict with copies."""
+
+import asyncio
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+from structlog.testing import capture_logs
+
+from outlast.core.errors import Released
+from outlast.core.lifecycle import Hop
+from outlast.core.watermark import Progress
+from outlast.edges.kafka import feed as module
+from outlast_schemas.dead_letter import Reason
+from outlast_schemas.job import Job
+from tests.core.given import a_job
+from tests.kafka.member import Stage, corner, until
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back-offs of milliseconds."""
+    monkeypatch.setattr(module, "BACKOFF_SECONDS", 0.002)
+
+
+async def test_the_lowest_incomplete_offset_is_committed_with_the_others_beside_it(
+    kafka: str,
+) -> None:
+    async with corner(kafka) as here:
+        stage = Stage()
+        await here.join(stage)
+        await here.publish_all((f"j{number}", 0) for number in range(6))
+        await until(lambda: len(stage.started) == 6)
+        stage.let_go("j1", "j3", "j5")
+        await here.until_committed(Progress(0, 6, (0, 2, 4)))
+        stage.let_go("j0")
+        await here.until_committed(Progress(2, 6, (2, 4)))
+        stage.let_go()
+
+        await here.until_committed(Progress(6, 6))
+
+
+async def test_two_thousand_jobs_of_two_partitions_are_in_flight_together(kafka: str) -> None:
+    async with corner(kafka, partitions=2) as here:
+        stage = Stage()
+        member = await here.join(stage)
+        await here.publish_all((f"j{number}", number % 2) for number in range(2_000))
+        await until(lambda: len(stage.running) == 2_000)
+        assert member.feed.in_flight == 2_000
+        stage.let_go()
+
+        await here.until_committed(Progress(1_000, 1_000), Progress(1_000, 1_000))
+        assert len(stage.started) == 2_000
+
+
+async def test_no_more_is_in_flight_than_there_is_room_for(kafka: str) -> None:
+    async with corner(kafka, partitions=2) as here:
+        stage, most = Stage(), 0
+        member = await here.join(stage, room=5)
+        await here.publish_all((f"j{number}", number % 2) for number in range(20))
+        for number in range(4):
+            await until(lambda count=5 * (number + 1): len(stage.started) == count)  # type: ignore[misc]
+            most = max(most, member.feed.in_flight)
+            stage.let_go(*stage.running)
+
+        await here.until_committed(Progress(10, 10), Progress(10, 10))
+        assert most == 5
+
+
+async def test_while_the_way_out_is_blocked_nothing_new_is_taken(kafka: str) -> None:
+    async with corner(kafka) as here:
+        stage = Stage(open=True)
+        member = await here.join(stage)
+        await here.publish("before")
+        await until(lambda: stage.ended == ["before"])
+        member.may_start = False
+        await asyncio.sleep(0)
+        await here.publish("after")
+        fetched = TopicPartition(here.topic, 0)
+        await until(lambda: (member.assignment.consumer.highwater(fetched) or 0) == 2)
+        assert stage.started == ["before"]
+        member.may_start = True
+
+        await until(lambda: stage.ended == ["before", "after"])
+
+
+@pytest.mark.usefixtures("_no_patience")
+async def test_a_stage_that_raises_is_tried_again_until_it_does_not(kafka: str) -> None:
+    async with corner(kafka) as here:
+        stage = Stage(open=True)
+        stage.raises["bad"] = ValueError("a bug")
+        member = await here.join(stage)
+        await here.publish("bad")
+        await until(lambda: stage.started.count("bad") >= 2)
+        del stage.raises["bad"]
+
+        await here.until_committed(Progress(1, 1))
+        assert stage.ended == ["bad"]
+        assert member.set_aside == []
+
+
+@pytest.mark.usefixtures("_no_patience")
+async def test_five_raises_while_others_pass_are_a_dead_letter(kafka: str) -> None:
+    async with corner(kafka) as here:
+        stage = Stage(open=True)
+        stage.raises["bad"] = ValueError("a bug")
+        member = await here.join(stage)
+        await here.publish_all([("bad", 0), *((f"good{number}", 0) for number in range(3))])
+
+        await here.until_committed(Progress(4, 4))
+        assert member.set_aside == [("bad", Reason.INTERNAL_ERROR)]
+        assert stage.started.count("bad") == 5
+        assert sorted(stage.ended) == ["good0", "good1", "good2"]
+
+
+@pytest.mark.usefixtures("_no_patience")
+async def test_when_all_raise_the_feed_fails_and_nothing_is_dead_lettered(kafka: str) -> None:
+    async with corner(kafka) as here:
+        stage = Stage()
+        stage.raises_always = ValueError("a bug")
+        member = await here.join(stage)
+        await here.publish_all((f"j{number}", 0) for number in range(5))
+
+        failure = await member.failure()
+        assert failure is stage.raises_always
+        assert member.set_aside == []
+        assert await here.committed() == Progress(0, 0)
+
+
+@pytest.mark.usefixtures("_no_patience")
+async def test_records_at_fault_do_not_count_as_jobs_that_passed(kafka: str) -> None:
+    async with corner(kafka) as here:
+        stage = Stage()
+        stage.raises_always = ValueError("a bug")
+        member = await here.join(stage)
+        await here.publish_all([("j0", 0), ("x" * 129, 0), ("j1", 0)])
+
+        assert await member.failure() is stage.raises_always
+        assert [reason for _, reason in member.set_aside] == [Reason.BAD_HEADER]
+
+
+async def test_a_job_let_go_of_stays_undone_for_the_next_owner(kafka: str) -> None:
+    async def releases_the_second(job: Job) -> None:
+        seen.append(job.id)
+        if job.id == "j1":
+            raise Released
+
+    async with corner(kafka) as here:
+        seen: list[str] = []
+        first = await here.join(releases_the_second)
+        await here.publish_all((f"j{number}", 0) for number in range(3))
+        await here.until_committed(Progress(1, 3, (1,)))
+        assert seen == ["j0", "j1", "j2"]
+        await first.leave()
+        stage = Stage(open=True)
+        await here.join(stage)
+
+        await here.until_committed(Progress(3, 3))
+        assert stage.started == ["j1"]
+
+
+@pytest.mark.parametrize("first_is_done", [True, False])
+async def test_a_copy_at_another_offset_is_dropped(kafka: str, first_is_done: bool) -> None:
+    async with corner(kafka) as here:
+        stage = Stage(open=first_is_done)
+        member = await here.join(stage)
+        await here.publish("j")
+        await until(lambda: stage.started == ["j"])
+        await here.publish("j")
+        await here.publish("last")
+        await until(lambda: stage.started[-1] == "last")
+        stage.let_go()
+
+        await here.until_committed(Progress(3, 3))
+        assert stage.started == ["j", "last"]
+        assert member.set_aside == []
+
+
+async def test_another_run_and_another_hop_are_no_copies(kafka: str) -> None:
+    async with corner(kafka) as here:
+        stage = Stage(open=True)
+        await here.join(stage)
+        for hop, replays in ((1, 0), (2, 0), (1, 1), (1, 0)):
+            job = Hop(here.topic, a_job(hop=hop, replays=replays))
+            headers = dict(here.where.codec.encode(job, 0).headers)
+            await here.publish(
+                "job-1",
+                **{
+                    "outlast-replay": b"run",
+                    "outlast-state": headers["outlast-state"] or b"",
+                },
+            )
+
+        await here.until_committed(Progress(4, 4))
+        # on the jobs topic only the run is taken over; every record there is hop 0
+        assert stage.started == ["job-1", "job-1"]
+
+
+async def test_the_same_id_with_another_body_is_a_conflict(kafka: str) -> None:
+    async with corner(kafka) as here:
+        stage = Stage(open=True)
+        member = await here.join(stage)
+        await here.publish("j", body=b'{"a":1}')
+        await here.publish("j", body=b'{"a":2}')
+
+        await here.until_committed(Progress(2, 2))
+        assert stage.started == ["j"]
+        assert member.set_aside == [("j", Reason.CONFLICT)]
+
+
+async def test_records_deleted_unread_are_counted_and_the_feed_goes_on(kafka: str) -> None:
+    async with corner(kafka) as here:
+        tp = TopicPartition(here.topic, 0)
+        with capture_logs() as logs:
+            stage = Stage(open=True)
+            first = await here.join(stage)
+            await here.publish("j0")
+            await here.until_committed(Progress(1, 1))
+            await first.leave()
+            await here.publish_all((f"j{number}", 0) for number in range(1, 6))
+            await here.where.admin.delete_records({tp: RecordsToDelete(4)})
+            await here.join(stage)
+
+            await here.until_committed(Progress(6, 6))
+        lost = [each for each in logs if each["event"] == "feed.records_lost"]
+        assert [(each["first"], each["count"]) for each in lost] == [(1, 3)]
+        assert stage.ended == ["j0", "j4", "j5"]
