@@ -89,6 +89,11 @@ def missing_for_kafka() -> list[Missing]:
     return missing
 
 
+def missing_for_tests() -> list[Missing]:
+    """What README's commands use besides: kcat, a Kafka client of other people's."""
+    return [] if shutil.which("kcat") else [Missing("kcat", "kcat")]
+
+
 def java_version() -> int | None:
     home = os.environ.get("JAVA_HOME")
     java = (home and shutil.which("java", path=str(Path(home) / "bin"))) or shutil.which("java")

@@ -26,7 +26,11 @@ from outlast_schemas.state import State
 from outlast_schemas.topics import Topics
 
 PATIENCE: Final = 60.0
-KEYS: Final = {"DEEPSEEK_API_KEY": "d-key", "OPENAI_API_KEY": "o-key", "ANTHROPIC_API_KEY": "a-key"}
+KEYS: Final = {
+    "DEEPSEEK_API_KEY": "d-key-canary-7731",
+    "OPENAI_API_KEY": "o-key-canary-7732",
+    "ANTHROPIC_API_KEY": "a-key-canary-7733",
+}
 MODELS: Final = {
     "deepseek": "deepseek-flash",
     "openai": "gpt-6-luna",

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 
+from outlast.core.lifecycle import Hop
 from outlast.core.watermark import Progress, decode
 from outlast.edges.clock import BrokerClock
 from outlast.edges.kafka.assignment import Assignment
@@ -17,6 +19,7 @@ from outlast.edges.kafka.subscribers import Subscriber, connected_broker, feed_s
 from outlast.edges.process import Moving
 from outlast_schemas.dead_letter import Reason
 from outlast_schemas.job import Job
+from tests.core.given import a_job
 from tests.kafka.cluster import Place, place
 
 BOUND = 30.0
@@ -177,6 +180,14 @@ class Corner:
         )
         return int(meta.offset)
 
+    async def move(self, job_id: str, *, body: bytes = b"{}", **state: int) -> None:
+        """Write a job under way, as a stage does."""
+        job = replace(a_job(body=body, **state), id=job_id)  # type: ignore[arg-type]
+        encoded = self.where.codec.encode(Hop(self.topic, job), 0)
+        await self._producer.send_and_wait(
+            self.topic, encoded.value, partition=0, headers=encoded.headers
+        )
+
     async def publish_all(self, jobs: Iterable[tuple[str, int]]) -> None:
         """Many at once, as (id, partition)."""
         acks = [
@@ -204,10 +215,15 @@ class Corner:
 
 
 @contextlib.asynccontextmanager
-async def corner(servers: str, *, partitions: int = 1, begun: bool = True) -> AsyncIterator[Corner]:
-    """An own topic whose group has committed 0, as ``topics apply`` sees to."""
+async def corner(
+    servers: str, *, partitions: int = 1, begun: bool = True, moving: bool = False
+) -> AsyncIterator[Corner]:
+    """An own topic whose group has committed 0, as ``topics apply`` sees to.
+
+    ``moving`` makes it a topic of jobs under way instead of published ones.
+    """
     async with place(servers) as where:
-        topic = where.topics.jobs
+        topic = where.topics.work("local") if moving else where.topics.jobs
         settings = {"message.timestamp.type": "LogAppendTime"}
         await where.admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=settings)])
         if begun:
