@@ -15,6 +15,8 @@ from outlast_schemas.vitals import Vitals
 __all__ = ["VerdictOwner"]
 
 REWRITE_MS: Final = 10_000
+SILENT_MS: Final = 30_000
+"""A provider without vitals for so long is not written about any more: its verdict goes stale."""
 
 
 class VerdictOwner:
@@ -27,32 +29,35 @@ class VerdictOwner:
         self._breakers: dict[str, Breaker] = {}
         self._written: dict[str, int] = {}
         self._epoch: dict[str, int] = {}
+        self._heard: dict[str, int] = {}
 
     async def saw(self, vitals: Vitals) -> None:
         """Fold one window in, and tell the fleet if the verdict changed."""
         before = self._breaker(vitals.provider)
+        self._heard[vitals.provider] = self._ports.clock.now()
         after = before.saw(vitals, self._ports.clock.now())
         await self._replace(before, after)
 
     async def tick(self) -> None:
         """Let time pass for every provider owned: name probers, rewrite what grows old."""
         for provider in list(self._breakers):
-            if not self._owns(provider):
+            now, roll = self._ports.clock.now(), self._ports.clock.roll()
+            if not self._owns(provider) or now - self._heard[provider] > SILENT_MS:
                 self._forget(provider)
                 continue
             before = self._breakers[provider]
-            now, roll = self._ports.clock.now(), self._ports.clock.roll()
             await self._replace(before, before.ticked(now, roll))
 
     def _breaker(self, provider: str) -> Breaker:
         if provider not in self._breakers:
             known = self._ports.known(provider)
             self._breakers[provider] = Breaker.restored(provider, known)
-            self._epoch[provider] = self._ports.clock.now()
+            now = self._ports.clock.now()
+            self._epoch[provider] = now if known is None else max(now, known.epoch + 1)
         return self._breakers[provider]
 
     def _forget(self, provider: str) -> None:
-        for kept in (self._breakers, self._written, self._epoch):
+        for kept in (self._breakers, self._written, self._epoch, self._heard):
             kept.pop(provider, None)
 
     async def _replace(self, before: Breaker, after: Breaker) -> None:

@@ -4,8 +4,8 @@ The third door: jobs wait here free of charge while nobody can serve them, and l
 when a provider comes back.
 """
 
-from outlast.core.decide import next_step
-from outlast.core.lifecycle import Park, Wait, records
+from outlast.core.decide import next_after_parking
+from outlast.core.lifecycle import records
 from outlast.ports import ParkPorts
 from outlast_schemas.job import Job
 
@@ -15,9 +15,6 @@ __all__ = ["park"]
 async def park(job: Job, ports: ParkPorts) -> None:
     """Wait for a sweep (or the deadline); what can go goes, the rest returns to the tail."""
     await ports.sweeps.wait(job)
-    decision = next_step(job, ports.view())
-    if isinstance(decision, Wait):
-        # Somebody is up, but not for this job yet: the next sweep will ask again.
-        decision = Park(decision.job)
+    decision = next_after_parking(job, ports.view())
     now = ports.clock.now()
     await ports.outbox.send(records(decision, ports.topics, ports.catalogue, now))

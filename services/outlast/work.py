@@ -4,11 +4,14 @@ The only stage that spends money: it calls the provider once and decides what th
 Its two steps are kept apart: once a call has ended, only the publishing is ever tried again.
 """
 
+from asyncio import CancelledError
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import cast
 
 from outlast.core.admission import Fault
 from outlast.core.decide import Go, Situation, after_call, before_call, situation
+from outlast.core.errors import CallSpent, Released
 from outlast.core.lifecycle import Decision, SetAside, records
 from outlast.core.policy import Target
 from outlast.core.verdict import Verdict
@@ -19,14 +22,39 @@ from outlast_schemas.job import Job
 __all__ = ["work"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Called:
+    """A call that has ended."""
+
+    target: Target
+    verdict: Verdict
+    began: int
+    asked: Situation
+
+
 async def work(job: Job, provider: str, ports: WorkPorts) -> None:
-    """Call the provider for the job, unless something speaks against it at the last moment."""
-    decision = await _decide(job, provider, ports)
+    """Call the provider for the job, unless something speaks against it at the last moment.
+
+    Raises ``CallSpent`` for a bug after the call, so that nobody runs the stage again for it.
+    """
+    step = await _step(job, provider, ports)
+    if not isinstance(step, _Called):
+        await _send(step, ports)
+        return
+    try:
+        await _send(_decided(job, step, ports), ports)
+    except (Released, CancelledError):
+        raise
+    except Exception as bug:
+        raise CallSpent(f"after a call of {step.target}") from bug
+
+
+async def _send(decision: Decision, ports: WorkPorts) -> None:
     now = ports.clock.now()
     await ports.outbox.send(records(decision, ports.topics, ports.catalogue, now))
 
 
-async def _decide(job: Job, provider: str, ports: WorkPorts) -> Decision:
+async def _step(job: Job, provider: str, ports: WorkPorts) -> _Called | Decision:
     asked = situation(job, ports.view())
     if isinstance(asked, Fault):
         return SetAside(job, asked.reason, asked.detail)
@@ -42,7 +70,7 @@ async def _decide(job: Job, provider: str, ports: WorkPorts) -> Decision:
                 return changed
 
 
-async def _call(job: Job, target: Target, asked: Situation, ports: WorkPorts) -> Decision:
+async def _call(job: Job, target: Target, asked: Situation, ports: WorkPorts) -> _Called | Decision:
     body = ports.codec.body(job)
     if isinstance(body, Fault):
         return SetAside(job, body.reason, body.detail)
@@ -50,10 +78,14 @@ async def _call(job: Job, target: Target, asked: Situation, ports: WorkPorts) ->
     left = (job.state.deadline - began) / 1000
     verdict = await ports.call(cast(Mapping[str, object], body), target, left)
     ports.pool.ended(job.id, verdict)
-    asked = asked.at(ports.view())
-    attempt = _attempt(job, target, verdict, began, asked.now)
-    does_well = ports.pool.does_well(job.id) and asked.fleet.is_up(target, asked.now)
-    return after_call(job, target, verdict, attempt, does_well, asked)
+    return _Called(target, verdict, began, asked)
+
+
+def _decided(job: Job, called: _Called, ports: WorkPorts) -> Decision:
+    asked = called.asked.at(ports.view())
+    attempt = _attempt(job, called.target, called.verdict, called.began, asked.now)
+    does_well = ports.pool.does_well(job.id) and asked.fleet.is_up(called.target, asked.now)
+    return after_call(job, called.target, called.verdict, attempt, does_well, asked)
 
 
 def _attempt(job: Job, target: Target, verdict: Verdict, began: int, now: int) -> Attempt:

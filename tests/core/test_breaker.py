@@ -32,6 +32,7 @@ def a_window(
         provider="deepseek",
         worker=worker,
         at=NOW,
+        limit=1,
         succeeded=succeeded,
         failures=failures,
         streak=failures if streak is None else streak,
@@ -213,6 +214,13 @@ def test_a_prober_that_is_gone_is_replaced_at_once() -> None:
     left = replace(probing, workers={"w1": NOW, "w2": NOW + 5_000})
 
     assert left.ticked(NOW + 5_000, 0.0).prober == "w2"
+
+
+def test_a_worker_without_a_permit_is_never_asked_to_probe() -> None:
+    idle = replace(a_window("w9"), limit=0)
+    breaker = an_open("w1").saw(idle, NOW).ticked(NOW, 0.99)
+
+    assert breaker.prober == "w1"
 
 
 def test_without_a_worker_nobody_is_named_until_one_comes() -> None:

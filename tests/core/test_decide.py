@@ -583,7 +583,18 @@ def test_a_job_that_may_not_go_there_any_more_is_chosen_for_anew(
 ) -> None:
     decision = before_call(a_job(target=target), provider, a_situation(scope=scope))
 
-    assert decision == Wait(a_job(target=target, deferrals=1), NOW)
+    away = {provider: NOW + 5_000}
+    assert decision == Wait(a_job(target=target, deferrals=1, avoid=away), NOW)
+
+
+def test_a_job_that_two_configurations_send_round_in_circles_waits() -> None:
+    job = a_job(target="deepseek/pro")
+    first = before_call(job, "deepseek", a_situation())
+    assert isinstance(first, Wait)
+    second = before_call(first.job, "deepseek", a_situation())
+
+    assert isinstance(second, Wait)
+    assert second.due > NOW
 
 
 def test_a_drained_job_is_handed_on_at_once_and_uncharged() -> None:

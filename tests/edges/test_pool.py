@@ -250,7 +250,7 @@ async def test_who_is_named_probes(health: Health, probes: int) -> None:
     await turns()
 
     assert provider.probes == probes
-    assert provider.calls_at_probe == [1] * probes  # a probe holds a permit like any call
+    assert provider.calls_at_probe == [0] * probes  # hung calls may hold all the permits
     assert provider.pool.calls == 0
 
 

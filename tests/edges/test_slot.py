@@ -77,17 +77,6 @@ def test_the_configured_id_in_use_is_refused_by_name() -> None:
             assert (other.name, another_stage.name) == ("pod-8", "pod-7")
 
 
-def test_every_start_is_another_incarnation() -> None:
-    with taken(configured="pod-7") as before:
-        pass
-    with taken(configured="pod-7") as after:
-        pass
-
-    assert before.name == after.name
-    assert before.incarnation != after.incarnation
-    assert before.incarnation.startswith("pod-7.")
-
-
 def test_a_host_that_is_full_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST", 2)
 

@@ -27,18 +27,23 @@ class Parked:
     def __init__(self, *down: str) -> None:
         self.ends = {TopicPartition(TOPIC, 0): 10, TopicPartition(TOPIC, 1): 0}
         self.down = down
+        self.crowded = False
         self.looks = 0
         self.looks_at_sweeps: list[int] = []
         self.clock = FrozenClock()
         self.sweeps = Sweeps(
-            catalogue=CATALOGUE, clock=self.clock, fleet=self._fleet, ends=self._ends
+            catalogue=CATALOGUE,
+            clock=self.clock,
+            fleet=self._fleet,
+            ends=self._ends,
+            is_crowded=lambda: self.crowded,
         )
 
     def _fleet(self) -> Fleet:
         self.looks += 1
         return a_fleet(*self.down)
 
-    def _ends(self) -> Mapping[TopicPartition, int]:
+    async def _ends(self) -> Mapping[TopicPartition, int]:
         self.looks_at_sweeps.append(self.looks)
         return dict(self.ends)
 
@@ -50,6 +55,11 @@ class Parked:
         finally:
             task.cancel()
             await asyncio.wait({task})
+
+    async def until_looked(self, times: int) -> None:
+        async with asyncio.timeout(BOUND):
+            while self.looks < times:
+                await asyncio.sleep(0.001)
 
     async def until_swept(self, times: int = 1) -> None:
         async with asyncio.timeout(BOUND):
@@ -77,9 +87,9 @@ def verdict(**models: BreakerWord) -> Health:
     )
 
 
-def test_a_sweep_reaches_to_the_end_as_it_was_and_no_further() -> None:
+async def test_a_sweep_reaches_to_the_end_as_it_was_and_no_further() -> None:
     topic = Parked()
-    topic.sweeps.sweep()
+    await topic.sweeps.sweep()
     topic.ends[TopicPartition(TOPIC, 0)] = 20  # what returned to the tail waits for the next
 
     reached = [topic.sweeps.covers(parked(offset)) for offset in (0, 9, 10, 19)]
@@ -95,19 +105,19 @@ async def test_who_waits_goes_with_the_sweep_that_covers_it_and_no_other() -> No
     beyond = asyncio.create_task(topic.sweeps.wait(parked(10)))
     await turns()
     assert not covered.done()
-    topic.sweeps.sweep()
+    await topic.sweeps.sweep()
     await covered
     await turns()
 
     assert not beyond.done()
     topic.ends[TopicPartition(TOPIC, 0)] = 11
-    topic.sweeps.sweep()
+    await topic.sweeps.sweep()
     await beyond
 
 
 async def test_what_is_read_late_goes_with_the_sweep_it_was_owed() -> None:
     topic = Parked()
-    topic.sweeps.sweep()
+    await topic.sweeps.sweep()
 
     await asyncio.wait_for(topic.sweeps.wait(parked(9)), BOUND)
 
@@ -126,7 +136,7 @@ async def test_who_waits_can_be_let_go_of_but_not_who_may_go() -> None:
     topic = Parked()
     waiting = asyncio.create_task(topic.sweeps.wait(parked(10)))
     await turns()
-    topic.sweeps.sweep()
+    await topic.sweeps.sweep()
     topic.sweeps.let_go()
 
     with pytest.raises(Released):
@@ -192,13 +202,24 @@ async def test_while_somebody_is_up_it_sweeps_at_every_look(
     assert topic.looks_at_sweeps[:3] == [1, 2, 3]
 
 
-async def test_while_nobody_is_up_it_sweeps_for_expiry_only(
+async def test_while_nobody_is_up_it_sweeps_for_what_nobody_here_waits_with(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "EVERY_SECONDS", 1 / 256)
     monkeypatch.setattr(module, "EXPIRY_SECONDS", 4 / 256)
     topic = Parked(*CATALOGUE.providers)
     async with topic.running():
+        await topic.until_looked(9)
+        assert topic.looks_at_sweeps == []  # who is in flight here wakes at its own deadline
+        topic.crowded = True
         await topic.until_swept(2)
 
-    assert topic.looks_at_sweeps[:2] == [4, 8]
+    first, second = topic.looks_at_sweeps[:2]
+    assert second - first == 3  # the look that sweeps for this reason need not ask who is up
+
+
+async def test_new_partitions_owe_a_sweep() -> None:
+    topic = Parked(*CATALOGUE.providers)
+    async with topic.running():
+        topic.sweeps.owe()
+        await topic.until_swept()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 
 from outlast.core.lifecycle import Hop
@@ -75,16 +75,17 @@ class Member:
         instance: str = "host-0",
         begin_at: str | None = None,
         room: int = 10_000,
+        fetches_all_first: bool = False,
     ) -> None:
         self.set_aside: list[tuple[str, Reason]] = []
-        self.tps: set[TopicPartition] = set()
         self.instance = instance
         self._where, self._topic = where, topic
         self.clock = BrokerClock()
         self.may_start = True
+        self._fetches_all_first = fetches_all_first
         self.assignment = Assignment(
             name="test",
-            consumer=lambda: self._subscriber.consumer,
+            consumer=self._consumer,
             clock=self.clock,
             begin_at=begin_at,
         )
@@ -97,8 +98,13 @@ class Member:
             room=Room(lambda: room),
             may_start=lambda: self.may_start,
         )
-        self._subscriber: Subscriber
+        self._subscriber: Subscriber | None = None
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _consumer(self) -> AIOKafkaConsumer:
+        if self._subscriber is None:
+            raise RuntimeError("it has not joined")
+        return self._subscriber.consumer
 
     async def _aside(self, job: Job, reason: Reason, detail: str) -> None:
         self.set_aside.append((job.id, reason))
@@ -119,6 +125,10 @@ class Member:
             listener=self.assignment,
         )
         await self._subscriber.start()
+        await until(lambda: self.assignment.is_open or self.assignment.fatal)
+        if self._fetches_all_first:
+            owned, consumer = self.assignment.owned, self.assignment.consumer
+            await until(lambda: all(consumer.highwater(tp) is not None for tp in owned))
         self._tasks = [
             asyncio.create_task(each) for each in (self.feed.run(), self.assignment.commits.run())
         ]
@@ -133,6 +143,7 @@ class Member:
         """As a process does that was asked to stop; returns how many jobs were cut off."""
         self.clock.let_go()
         cut = await self.feed.drain(drain_seconds)
+        assert self._subscriber is not None
         await Moving(self.feed, self.assignment, self._subscriber).leave()
         await self._disconnected()
         return cut
@@ -141,6 +152,7 @@ class Member:
         """As a killed process: no commit, no word to the group, nothing ends."""
         self.assignment.commits.closed()
         await self.feed.drain(0)
+        assert self._subscriber is not None
         await self._subscriber.stop()
         await self._disconnected()
 
@@ -201,7 +213,10 @@ class Corner:
     async def committed(self, partition: int = 0) -> Progress:
         tp = TopicPartition(self.topic, partition)
         found = await self.where.admin.list_consumer_group_offsets(self.topic, partitions=[tp])
-        return decode(found[tp].offset, found[tp].metadata)
+        try:
+            return decode(found[tp].offset, found[tp].metadata)
+        except ValueError:
+            return Progress(found[tp].offset, -1)
 
     async def until_committed(self, *expected: Progress) -> None:
         """Wait until the partitions from 0 on are committed so; fails saying how they are."""
@@ -209,9 +224,10 @@ class Corner:
         try:
             async with asyncio.timeout(BOUND):
                 while found != list(expected):
-                    found = [await self.committed(number) for number in range(len(expected))]
+                    now = [await self.committed(number) for number in range(len(expected))]
+                    found = now
         except TimeoutError:
-            assert found == list(expected)
+            raise AssertionError(f"committed: {found}, not {expected}") from None
 
 
 @contextlib.asynccontextmanager

@@ -106,7 +106,7 @@ async def test_what_runs_goes_on_and_is_committed_when_its_partition_stays(kafka
         [stayed] = first.owned
         one.let_go(f"j{stayed}")
 
-        done, undone = Progress(1, 1), Progress(0, 1, (0,))
+        done, undone = Progress(1, 1), Progress(0, 0)
         await here.until_committed(*((done, undone) if stayed == 0 else (undone, done)))
         await until(lambda: two.started == [f"j{1 - stayed}"])
         assert sorted(one.started) == ["j0", "j1"]
@@ -127,7 +127,7 @@ async def test_what_ends_after_its_partition_moved_is_not_committed_over_the_new
         await until(lambda: len(one.ended) == 2)
         assert await first.assignment.commits.flush(5.0)
 
-        assert await here.committed(moved) == Progress(0, 1, (0,))
+        assert await here.committed(moved) == Progress(0, 0)
         assert await here.committed(1 - moved) == Progress(1, 1)
 
 
@@ -147,3 +147,16 @@ async def test_a_record_that_comes_right_after_a_rebalance_does_not_wait_for_the
             await here.publish(f"j{number}")
 
             await until(lambda job=f"j{number}": job in stage.ended, 10.0)  # type: ignore[misc]
+
+
+async def test_a_feed_knows_the_ends_of_what_it_owns_and_of_nothing_before_it_joins(
+    kafka: str,
+) -> None:
+    async with corner(kafka, partitions=2) as here:
+        await here.publish_all([("a", 0), ("b", 0), ("c", 1)])
+        early = Member(here.where, here.topic, Stage())
+        assert await early.assignment.ends() == {}
+        member = await here.join(Stage())
+        found = await member.assignment.ends()
+
+        assert {tp.partition: end for tp, end in found.items()} == {0: 2, 1: 1}

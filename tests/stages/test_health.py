@@ -1,6 +1,7 @@
 """Health: what many workers saw becomes one verdict, written at every change and again by time."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -28,7 +29,13 @@ class Fleet:
         self.published.append(health)
 
     async def saw(self, worker: str, provider: str = "deepseek", **window: object) -> None:
-        vitals = Vitals(provider=provider, worker=worker, at=self.clock.now(), **window)  # type: ignore[arg-type]
+        window = {"limit": 1, **window}
+        vitals = Vitals(
+            provider=provider,
+            worker=worker,
+            at=self.clock.now(),
+            **{"limit": 1, **window},  # type: ignore[arg-type]
+        )
         await self.owner.saw(vitals)
 
     @property
@@ -126,7 +133,8 @@ async def test_a_prober_that_does_not_answer_is_replaced_by_another() -> None:
     ("word", "closes"),
     [
         (VerdictWord.SUCCEEDED, True),
-        (VerdictWord.RETRY_LATER, True),  # it answered: a limit is no fault
+        (VerdictWord.JOB_REJECTED, True),  # some models refuse one token
+        (VerdictWord.RETRY_LATER, False),
         (VerdictWord.AMBIGUOUS, False),
     ],
 )
@@ -148,6 +156,35 @@ async def test_a_new_owner_goes_on_from_the_verdict_that_stands() -> None:
     assert fleet.states == ["open"]
     assert (fleet.latest.since, fleet.latest.evidence) == (NOW - 9_000, "5 failures in a row")
     assert fleet.published[-1].epoch == NOW  # above the last owner's
+
+
+async def test_the_epoch_of_a_new_owner_is_above_the_last_ones_whatever_its_clock() -> None:
+    ahead = replace(known(BreakerWord.CLOSED), epoch=NOW + 5_000)
+    fleet = Fleet(ahead)
+    await fleet.saw("a", succeeded=1)
+
+    assert fleet.published[-1].epoch > ahead.epoch
+
+
+async def test_who_has_no_permit_to_probe_with_is_not_named() -> None:
+    fleet = await opened()
+    fleet.clock.advance(6_000)  # who was seen then is not known any more
+    await fleet.saw("idle", limit=0)
+    await fleet.owner.tick()
+    assert fleet.latest.prober is None
+    await fleet.saw("able")
+    await fleet.owner.tick()
+
+    assert (fleet.states[-1], fleet.latest.prober) == ("half_open", "able")
+
+
+async def test_of_a_provider_that_nobody_speaks_of_the_verdict_goes_stale() -> None:
+    fleet = await opened()
+    for _ in range(90):
+        fleet.clock.advance(1_000)
+        await fleet.owner.tick()
+
+    assert max(each.at for each in fleet.published) <= NOW + 30_000
 
 
 async def test_a_new_owner_takes_the_answer_of_a_prober_the_last_one_named() -> None:

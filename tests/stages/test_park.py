@@ -30,8 +30,10 @@ async def test_nothing_moves_before_a_sweep_even_when_somebody_is_up() -> None:
         (("deepseek", "anthropic"), {}, "work.openai"),
         ((), {}, "work.deepseek"),
         ((), {"deepseek": NOW + HOUR}, "work.openai"),
+        # what it stayed away from for a moment is over: it starts over
+        ((), dict.fromkeys(ALL, NOW + 60_000), "work.deepseek"),
         # somebody is up, but not for this job yet: the next sweep asks again
-        ((), dict.fromkeys(ALL, NOW + 60_000), "parked"),
+        ((), dict.fromkeys(ALL, NOW + HOUR), "parked"),
     ],
 )
 async def test_on_a_sweep_what_can_go_goes_and_the_rest_returns_to_the_tail(

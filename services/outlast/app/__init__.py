@@ -48,7 +48,6 @@ async def run(settings: Settings, selection: Selection, environ: Mapping[str, st
     parts = await Parts.connected(
         settings,
         cluster,
-        purpose="+".join((*selection.stages, *selection.providers)),
         instance=selection.instance,
         begin_at=selection.begin_at,
     )

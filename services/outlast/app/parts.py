@@ -2,7 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
+from socket import gethostname
 from typing import Any, Literal
+from uuid import uuid4
 
 from faststream.kafka import KafkaBroker
 
@@ -39,7 +41,7 @@ class Parts:
         settings: Settings,
         cluster: Cluster,
         broker: KafkaBroker,
-        slot: Slot,
+        instance: str | None,
         begin_at: Literal["earliest", "latest"] | None,
     ) -> None:
         """Make what is shared; :meth:`connected` is the way to get one."""
@@ -47,11 +49,11 @@ class Parts:
         self.kafka = kafka
         self.catalogue = settings.catalogue
         self.broker = broker
-        self.slot = slot
+        self.worker = f"{instance or gethostname()}.{uuid4().hex[:8]}"
         self.topics = Topics(kafka.prefix)
         self.groups = Groups(kafka.prefix)
         self.clock = BrokerClock()
-        self.codec = Codec(cluster.id, self.topics)
+        self.codec = Codec(cluster.id, self.topics, kafka.max_body_bytes)
         self.outbox = Outbox(
             partial(producer, kafka),
             self.codec,
@@ -70,6 +72,9 @@ class Parts:
             self.outbox.stop,
         ]
         self._begin_at = begin_at
+        self._cluster = cluster.id
+        self._instance = instance
+        self._slots: list[Slot] = []
 
     @classmethod
     async def connected(
@@ -77,16 +82,19 @@ class Parts:
         settings: Settings,
         cluster: Cluster,
         *,
-        purpose: str,
         instance: str | None,
         begin_at: Literal["earliest", "latest"] | None,
     ) -> "Parts":
         """Connect the way out and read the fleet's health to its end: before anything decides."""
-        slot = Slot.take(f"{cluster.id}.{settings.kafka.prefix}.{purpose}", instance)
-        parts = cls(settings, cluster, await connected_broker(settings.kafka), slot, begin_at)
+        parts = cls(settings, cluster, await connected_broker(settings.kafka), instance, begin_at)
         await parts.outbox.start()
         await parts.health.start()
         return parts
+
+    def slot(self, group: str) -> str:
+        """This process's instance id in a group: a slot of its own in each, held to the end."""
+        self._slots.append(Slot.take(f"{self._cluster}.{group}", self._instance))
+        return self._slots[-1].name
 
     def assignment(self, name: str, subscriber: Callable[[], Subscriber]) -> Assignment:
         """The partitions of a feed whose subscriber is made a moment later."""
@@ -115,7 +123,7 @@ class Parts:
                 self.kafka,
                 topics,
                 group=group,
-                instance=self.slot.name,
+                instance=self.slot(group),
                 listener=assignment,
             )
         )

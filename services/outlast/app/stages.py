@@ -1,8 +1,9 @@
 """How each stage is put together from its decision, its ports and its feed."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import cycle
 from typing import Any, Final
 
 import orjson
@@ -14,6 +15,7 @@ from outlast.core.verdict import Verdict
 from outlast.edges.codec import Encoded
 from outlast.edges.kafka.subscribers import Subscriber, vitals_subscriber
 from outlast.edges.kafka.sweeps import Sweeps
+from outlast.edges.kafka.watchdog import watched
 from outlast.edges.pool import ProviderPool, Share
 from outlast.edges.providers.call import ProviderCall
 from outlast.edges.providers.families import probe_body
@@ -32,6 +34,8 @@ __all__ = ["add_health", "add_park", "add_retry", "add_route", "add_work"]
 
 MOVES_IN_FLIGHT: Final = 4_000
 """Per topic, for stages that only move records; a waiting job costs a few KB."""
+WAITS_IN_FLIGHT: Final = 20_000
+"""Per tier: who waits beyond it leaves late, not by its due time."""
 HANDED_ON_IN_FLIGHT: Final = 1_000
 """How many jobs of a pool whose provider is down are handed on side by side."""
 PROBE_SECONDS: Final = 10.0
@@ -58,7 +62,7 @@ def add_retry(parts: Parts) -> None:
         parts.topics.retries,
         parts.groups.retry,
         lambda job: retry(job, ports),
-        lambda: MOVES_IN_FLIGHT,
+        lambda: WAITS_IN_FLIGHT,
     )
 
 
@@ -69,6 +73,7 @@ def add_park(parts: Parts) -> None:
         clock=parts.clock,
         fleet=parts.health.fleet,
         ends=lambda: moving.assignment.ends(),
+        is_crowded=lambda: moving.feed.is_crowded,
     )
     ports = ParkPorts(**_shared(parts), sweeps=sweeps)
     moving = parts.add_feed(
@@ -79,6 +84,7 @@ def add_park(parts: Parts) -> None:
         lambda: MOVES_IN_FLIGHT,
     )
     parts.health.watch(sweeps.saw)
+    moving.assignment.watch(sweeps.owe)
     parts.background.append(sweeps.run)
     parts.let_go.append(sweeps.let_go)
 
@@ -93,11 +99,11 @@ def add_work(parts: Parts, provider: Provider, key: str | None, most: int) -> No
     share = Share(assignment, topic, provider.limits.concurrency, most)
     pool = ProviderPool(
         provider=provider.name,
-        worker=parts.slot.incarnation,
+        worker=parts.worker,
         clock=parts.clock,
         share=share,
         tell=partial(_tell, parts),
-        probe=partial(_probe, parts, provider.name, call),
+        probe=partial(_probe, _models(parts, provider.name), provider.name, call),
     )
     ports = WorkPorts(**_shared(parts), call=call, pool=pool)
 
@@ -150,11 +156,12 @@ def add_health(parts: Parts) -> None:
         parts.broker,
         parts.topics.vitals,
         group=parts.groups.health,
-        instance=parts.slot.name,
+        instance=parts.slot(parts.groups.health),
         saw=saw,
     )
     parts.others.append(subscriber)
     parts.background.append(tick)
+    parts.background.append(lambda: watched("vitals", subscriber))
 
 
 class _Verdicts:
@@ -176,14 +183,19 @@ async def _tell(parts: Parts, vitals: Vitals) -> None:
     await parts.outbox.write(Encoded(topic, vitals.provider.encode(), value, []))
 
 
-async def _probe(parts: Parts, provider: str, call: ProviderCall) -> Verdict:
-    """One real call of one token, at the first model that a route asks of the provider."""
-    targets = (each for route in parts.catalogue.routes.values() for each in route.targets)
-    target = next((each for each in targets if each.provider == provider), None)
-    if target is None:
+async def _probe(models: Iterator[str], provider: str, call: ProviderCall) -> Verdict:
+    """One real call of one token, at the provider's models that routes ask for, in turn."""
+    model = next(models, None)
+    if model is None:
         # Nothing to ask for: the next job is the probe.
         return Verdict(word=VerdictWord.SUCCEEDED, note="no route names a model of it")
-    return await call(probe_body(target.model), target, PROBE_SECONDS)
+    return await call(probe_body(model), Target(provider, model), PROBE_SECONDS)
+
+
+def _models(parts: Parts, provider: str) -> Iterator[str]:
+    """The provider's models in all routes, round and round."""
+    targets = (each for route in parts.catalogue.routes.values() for each in route.targets)
+    return cycle(dict.fromkeys(each.model for each in targets if each.provider == provider))
 
 
 def _ports(parts: Parts) -> Ports:

@@ -141,9 +141,11 @@ def _too_large(job: Job, catalogue: Catalogue) -> Fault | None:
             f"the body has {len(job.body):,} bytes; the limit is {catalogue.max_body_bytes:,} "
             "(kafka.max_body_bytes)",
         )
-    size = sum(len(name) + len(value or b"") for name, value in job.headers)
+    size = sum(len(name) + len(value or b"") for name, value in job.headers) + len(job.key or b"")
     if size > HEADER_ROOM:
-        return Fault(Reason.TOO_LARGE, f"the headers have {size:,} bytes; room is {HEADER_ROOM:,}")
+        return Fault(
+            Reason.TOO_LARGE, f"headers and key have {size:,} bytes; room is {HEADER_ROOM:,}"
+        )
     return None
 
 

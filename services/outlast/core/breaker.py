@@ -38,9 +38,10 @@ ANSWERED: Final = frozenset(
         VerdictWord.JOB_REJECTED,
         VerdictWord.CONTEXT_TOO_LONG,
         VerdictWord.CONTENT_POLICY,
+        VerdictWord.MISROUTED,
     }
 )
-"""A probe that ends so was served: some models find fault with a request for one token."""
+"""A probe that ends so was served: some models refuse one token, and a wrong name is no outage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,8 @@ class Breaker:
 
     def saw(self, vitals: Vitals, now: int, policy: BreakerPolicy = DEFAULT) -> "Breaker":
         """Fold one worker's window in."""
-        seen = replace(self, workers={**self.workers, vitals.worker: now})
+        workers = {**self.workers, vitals.worker: now} if vitals.limit else self.workers
+        seen = replace(self, workers=workers)
         if self.state is not BreakerWord.CLOSED:
             return seen._probed(vitals, now, policy)
         streak = vitals.streak if vitals.succeeded else self.streak + vitals.failures

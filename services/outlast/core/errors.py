@@ -8,6 +8,7 @@
     ├── KafkaUnreachable     no broker answers: nothing was lost, nothing was taken (exit 3)
     ├── WatchdogTripped      the client stands still: the process ends and is restarted (exit 4)
     ├── MalformedMessage     the bytes are not what the topic promises: dead-lettered
+    ├── CallSpent            a bug after a paid call: dead-lettered, never called again
     ├── Released             the record was given up untouched: whoever owns it next begins anew
     ├── PublishUnknown       a publish may or may not have been accepted: repeat with the same id
     ├── PublishRefused       the broker or the client refused the job: it was not accepted
@@ -15,6 +16,7 @@
 """
 
 __all__ = [
+    "CallSpent",
     "JobFailed",
     "KafkaUnreachable",
     "MalformedMessage",
@@ -69,6 +71,10 @@ class MalformedMessage(OutlastError):
 
 class Released(OutlastError):
     """The record stays where it is: its stage was asked to let go before it began."""
+
+
+class CallSpent(OutlastError):
+    """The provider was called, and what came of it could not be decided or written: a bug."""
 
 
 class PublishUnknown(OutlastError):

@@ -108,6 +108,15 @@ class Watermark:
             self.encoded(encode(self.progress()))
         return self._encoded + _NEXT >= FULL
 
+    def may_admit(self, offset: int) -> bool:
+        """Whether there is room for it; what the metadata lists already adds nothing to it."""
+        return offset < self._high or not self.is_full
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether offsets that are not done and do not run here are to be read again."""
+        return len(self._open) > self._running
+
     @property
     def position(self) -> int:
         """Where to read on: the lowest offset that is neither done nor running here."""

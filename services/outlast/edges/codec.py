@@ -20,6 +20,8 @@ __all__ = ["Codec", "Decoded", "Encoded", "Record"]
 
 KEPT_BODY: Final = 64 * 1024
 """What a dead letter keeps of a body that is too large."""
+KEPT_HEADER: Final = 1024
+KEPT_HEADERS: Final = 16
 MAX_REPLAYS: Final = 1_000
 
 
@@ -62,11 +64,12 @@ class Encoded:
 class Codec:
     """One cluster's codec; the cluster id goes into the ids derived for jobs without one."""
 
-    def __init__(self, cluster: str, topics: Topics) -> None:
-        """Know the cluster, and the topics whose headers are read and written differently."""
+    def __init__(self, cluster: str, topics: Topics, max_body_bytes: int = KEPT_BODY) -> None:
+        """Know the cluster, the topics whose headers are special, and the largest body."""
         self._cluster = cluster
         self._jobs = topics.jobs
         self._dead_letters = topics.dead_letters
+        self._kept_body = min(KEPT_BODY, max_body_bytes)
 
     def decode(self, record: Record) -> Decoded:
         """Read a record; a job always comes out, so that even garbage can be dead-lettered."""
@@ -127,13 +130,13 @@ class Codec:
     def _dead_letter(self, letter: DeadLetter) -> Encoded:
         job = letter.job
         cut = letter.reason is Reason.TOO_LARGE
-        headers = _job_headers(job, ours_only=cut)
+        headers = _job_headers(_trimmed(job) if cut else job)
         headers += [
             (h.REASON, letter.reason.value.encode()),
             (h.DETAIL, letter.detail.encode()[:1_000].decode(errors="ignore").encode()),
             (h.FROM, str(job.origin).encode()),
         ]
-        body = job.body[:KEPT_BODY] if cut else job.body
+        body = job.body[: self._kept_body] if cut else job.body
         return Encoded(self._dead_letters, job.id.encode(), body, headers)
 
 
@@ -205,12 +208,8 @@ def _writable(raw: bytes) -> State:
     return state
 
 
-def _job_headers(job: Job, *, ours_only: bool = False) -> list[tuple[str, bytes | None]]:
-    kept = [
-        pair
-        for pair in job.headers
-        if pair[0] != h.ID and (not ours_only or pair[0].startswith(h.OURS))
-    ]
+def _job_headers(job: Job) -> list[tuple[str, bytes | None]]:
+    kept = [pair for pair in job.headers if pair[0] != h.ID]
     return [
         (h.ID, job.id.encode()),
         *kept,
@@ -219,13 +218,22 @@ def _job_headers(job: Job, *, ours_only: bool = False) -> list[tuple[str, bytes 
     ]
 
 
+def _trimmed(job: Job) -> Job:
+    """Of a record that is too large: our headers and the key, as far as they are of sane size."""
+    ours = [pair for pair in job.headers if pair[0].startswith(h.OURS)]
+    small = tuple(pair for pair in ours if len(pair[0]) + len(pair[1] or b"") <= KEPT_HEADER)
+    key = job.key if len(job.key or b"") <= KEPT_HEADER else None
+    return replace(job, headers=small[:KEPT_HEADERS], key=key)
+
+
 def _key(job: Job) -> list[tuple[str, bytes | None]]:
     return [] if job.key is None else [(h.KEY, job.key)]
 
 
 def _result(result: Result, now: int) -> Encoded:
     job, served = result.job, result.served
-    ours_only = result.reason is Reason.TOO_LARGE
+    if result.reason is Reason.TOO_LARGE:
+        job = _trimmed(job)
     headers: list[tuple[str, bytes | None]] = [
         (h.SPECVERSION, b"1.0"),
         (h.ID, f"{job.id}/{job.state.replays}".encode()),
@@ -239,11 +247,7 @@ def _result(result: Result, now: int) -> Encoded:
         *([(h.ROUTE, job.state.route.encode())] if job.state.route else []),
         (h.ATTEMPTS, str(job.state.calls).encode()),
         *_served_headers(result),
-        *(
-            pair
-            for pair in job.headers
-            if pair[0] not in _NOT_ON_RESULTS and (not ours_only or pair[0].startswith(h.OURS))
-        ),
+        *(pair for pair in job.headers if pair[0] not in _NOT_ON_RESULTS),
         *_key(job),
         (h.STATE, orjson.dumps(job.state.to_json())),
     ]

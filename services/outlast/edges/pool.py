@@ -200,8 +200,8 @@ class ProviderPool:
 
     async def _probe_once(self, at: int) -> None:
         await asyncio.sleep(max(0.0, (at - self._clock.now()) / 1000))
-        async with self.calling():
-            verdict = await self._probe()
+        # Without a permit: hung calls may hold them all, and the fleet makes one probe at a time.
+        verdict = await self._probe()
         log.info(
             "work.probed", provider=self._provider, verdict=verdict.word.value, note=verdict.note
         )

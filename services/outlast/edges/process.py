@@ -5,12 +5,12 @@ import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
+from aiokafka.errors import KafkaError
 
-from outlast.edges.kafka import private
 from outlast.edges.kafka.assignment import Assignment
 from outlast.edges.kafka.feed import Feed
 from outlast.edges.kafka.subscribers import Subscriber
@@ -21,6 +21,7 @@ __all__ = ["Moving", "Process"]
 log = structlog.get_logger()
 
 FLUSH_SECONDS: Final = 5.0
+LEAVE_SECONDS: Final = 10.0
 AFTER_FAILURE_SECONDS: Final = 5.0
 """How long calls in flight may still end when the process has to leave because of a failure."""
 
@@ -32,22 +33,31 @@ class Moving:
     feed: Feed
     assignment: Assignment
     subscriber: Subscriber
+    joined: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def tasks(self) -> list[Coroutine[Any, Any, None]]:
-        """What runs for it side by side."""
-        return [
-            self.feed.run(),
-            self.assignment.commits.run(),
-            Watchdog(self.assignment).run(),
+    async def run(self) -> None:
+        """Join the group, then read, commit and watch until cancelled."""
+        await self.subscriber.start()
+        parts = [
+            asyncio.ensure_future(each)
+            for each in (
+                self.feed.run(),
+                self.assignment.commits.run(),
+                Watchdog(self.assignment).run(),
+            )
         ]
+        self.joined.set()
+        try:
+            await asyncio.gather(*parts)
+        finally:
+            await _cancelled(parts)
 
     async def leave(self) -> None:
         """Commit what is done, leave the group so that its partitions move at once."""
         if not await self.assignment.commits.flush(FLUSH_SECONDS):
             log.warning("feed.not_flushed", feed=self.feed.name)
         self.assignment.commits.closed()
-        private.forget_instance(self.subscriber.consumer)
-        await self.subscriber.stop()
+        await self.subscriber.leave()
 
 
 class Process:
@@ -93,49 +103,32 @@ class Process:
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, self.stop)
-        tasks: list[asyncio.Future[None]] = [
-            asyncio.ensure_future(each()) for each in self._background
+        asked = asyncio.ensure_future(self._asked_to_stop.wait())
+        tasks = [
+            *(asyncio.ensure_future(each()) for each in self._background),
+            *(asyncio.ensure_future(one.run()) for one in self._moving),
+            asyncio.ensure_future(self._join_others()),
         ]
-        failure: BaseException | None = None
         try:
-            failure = await self._started(tasks)
-            if failure is None and not self._asked_to_stop.is_set():
-                self._tune()
-                log.info("process.ready")
-                failure = await self._until_done(tasks)
+            await asyncio.wait([asked, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            failure = _failure(tasks)
             await self._drain(failure)
         finally:
+            asked.cancel()
             await _cancelled(tasks)
             for close in self._close:
-                await close()
+                await _bounded(close())
         if failure is not None:
             raise failure
 
-    async def _started(self, tasks: "list[asyncio.Future[None]]") -> BaseException | None:
-        """Join all groups side by side; give up on a failure or when asked to stop."""
-        subscribers = [*(each.subscriber for each in self._moving), *self._others]
-        joining = asyncio.gather(*(each.start() for each in subscribers))
-        failure = await self._until_done([joining, *tasks], first=joining)
-        if not joining.done():
-            joining.cancel()
-            await asyncio.gather(joining, return_exceptions=True)
-        elif failure is None:
-            tasks += [asyncio.ensure_future(each) for one in self._moving for each in one.tasks()]
-        return failure
-
-    async def _until_done(
-        self, tasks: "Sequence[asyncio.Future[Any]]", first: "asyncio.Future[Any] | None" = None
-    ) -> BaseException | None:
-        """Until asked to stop, or ``first`` has ended, or any of them failed."""
-        asked = asyncio.ensure_future(self._asked_to_stop.wait())
-        try:
-            done, _ = await asyncio.wait([asked, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            asked.cancel()
-        for task in done:
-            if task is not asked and task is not first and not task.cancelled():
-                return task.exception() or RuntimeError("a part of the process ended by itself")
-        return first.exception() if first is not None and first in done else None
+    async def _join_others(self) -> None:
+        """Join the rest, say when everybody has, and stay."""
+        await asyncio.gather(
+            *(each.start() for each in self._others), *(one.joined.wait() for one in self._moving)
+        )
+        self._tune()
+        log.info("process.ready")
+        await asyncio.Event().wait()
 
     async def _drain(self, failure: BaseException | None) -> None:
         seconds = self._drain_seconds if failure is None else AFTER_FAILURE_SECONDS
@@ -144,9 +137,9 @@ class Process:
         cut = sum(await asyncio.gather(*(one.feed.drain(seconds) for one in self._moving)))
         if cut:
             log.warning("process.calls_cut", calls=cut)
-        started = [one for one in self._moving if one.subscriber.is_started]
-        await asyncio.gather(*(one.leave() for one in started))
-        await asyncio.gather(*(one.stop() for one in self._others if one.is_started))
+        leaving = [one.leave() for one in self._moving if one.subscriber.is_started]
+        leaving += [one.leave() for one in self._others if one.is_started]
+        await asyncio.gather(*(_bounded(each) for each in leaving))
         log.info("process.drained")
 
     @staticmethod
@@ -155,6 +148,23 @@ class Process:
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 1000)
+
+
+def _failure(tasks: "Sequence[asyncio.Future[None]]") -> BaseException | None:
+    """Why the first of them has ended; none may end by itself."""
+    for task in tasks:
+        if task.done():
+            return task.exception() or RuntimeError("a part of the process ended by itself")
+    return None
+
+
+async def _bounded(leaving: Awaitable[None]) -> None:
+    """Leave or close, as far as that goes: what fails here must not hide why we leave."""
+    try:
+        async with asyncio.timeout(LEAVE_SECONDS):
+            await leaving
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.warning("process.not_closed", error=type(error).__name__)
 
 
 async def _cancelled(tasks: "Sequence[asyncio.Future[None]]") -> None:

@@ -1,7 +1,7 @@
 """What happens next to a job: before a call, after a call, and when a stage looks at it again."""
 
 from outlast.core.decide.after import after_call
-from outlast.core.decide.before import Go, before_call, next_step, next_target
+from outlast.core.decide.before import Go, before_call, next_after_parking, next_step, next_target
 from outlast.core.decide.situation import Situation, View, situation
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "View",
     "after_call",
     "before_call",
+    "next_after_parking",
     "next_step",
     "next_target",
     "situation",

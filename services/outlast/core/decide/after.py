@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from outlast.core.choose import Send, eligible
-from outlast.core.decide.situation import Situation, avoiding, chosen, deferred
+from outlast.core.decide.situation import AVOID_MS, Situation, avoiding, chosen, deferred, lasting
 from outlast.core.lifecycle import Complete, Decision, Expire, Park, SetAside, Wait
 from outlast.core.policy import Route, Target
 from outlast.core.verdict import Verdict
@@ -16,8 +16,6 @@ from outlast_schemas.state import KEPT_ATTEMPTS
 
 __all__ = ["after_call"]
 
-AVOID_MS: Final = 60_000
-"""How long a job stays away from a provider that just failed it, unless it starts over sooner."""
 BLOCKED_MS: Final = 600_000
 """How long a job stays away from a blocked account or a misrouted target."""
 BACKOFF_FIRST: Final = 2.0
@@ -86,17 +84,8 @@ def _failed_over(job: Job, target: Target, s: Situation) -> Decision:
     if isinstance(chosen(moved, s), Send):
         return Wait(moved, s.now)
     rounds = max(0, job.state.calls - 1) // max(1, len(s.route.targets))
-    fresh = replace(job, state=replace(job.state, avoid=_lasting(job, s.now)))
+    fresh = replace(job, state=replace(job.state, avoid=lasting(job, s.now)))
     return Wait(fresh, s.now + _backoff_ms(BACKOFF_FIRST, BACKOFF_MOST, rounds, s.roll))
-
-
-def _lasting(job: Job, now: int) -> Mapping[str, int]:
-    """What is avoided for more than a provider's failure: that is not started over."""
-    return {
-        name: until
-        for name, until in job.state.avoid.items()
-        if "/" in name or until > now + AVOID_MS
-    }
 
 
 def _throttled(job: Job, target: Target, verdict: Verdict, s: Situation) -> Decision:

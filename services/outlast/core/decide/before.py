@@ -1,16 +1,24 @@
 """Where a job goes that waits for a target, and the last look before a call."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from outlast.core.admission import Fault
-from outlast.core.choose import Later, NobodyUp, Refuse, Send, avoided_until, eligible
-from outlast.core.decide.situation import Situation, View, avoiding, chosen, deferred, situation
+from outlast.core.choose import Later, NobodyUp, Refuse, Send, eligible
+from outlast.core.decide.situation import (
+    Situation,
+    View,
+    avoiding,
+    chosen,
+    deferred,
+    lasting,
+    situation,
+)
 from outlast.core.lifecycle import Ask, Decision, Expire, Park, SetAside, Wait
 from outlast.core.policy import Target
 from outlast_schemas.job import Job
 
-__all__ = ["Go", "before_call", "next_step", "next_target"]
+__all__ = ["Go", "before_call", "next_after_parking", "next_step", "next_target"]
 
 DRAINED_MS: Final = 5_000
 """How long a job stays away from the pool that just handed it over untouched."""
@@ -24,7 +32,7 @@ class Go:
 
 
 def next_step(job: Job, view: View) -> Decision:
-    """Where a job goes that waits for nothing but a target: route, retry and park ask this."""
+    """Where a job goes that waits for nothing but a target: route and retry ask this."""
     match situation(job, view):
         case Fault(reason, detail):
             return SetAside(job, reason, detail)
@@ -50,21 +58,29 @@ def next_target(job: Job, situation: Situation) -> Decision:
 def before_call(job: Job, provider: str, situation: Situation) -> Go | Decision:
     """The last look before a call: deadline, scope and health as this process knows them.
 
-    A job whose provider is down is handed on untouched and uncharged, and avoids the provider
-    for a moment; handed on again within that moment it waits in a longer tier, so that nothing
-    spins between two processes that disagree.
+    A job that cannot be called here now is handed on untouched and uncharged, and avoids the
+    provider for a moment; handed on again within that moment it waits in a longer tier, so that
+    nothing spins between two processes that disagree.
     """
     if situation.now >= job.state.deadline:
         return Expire(job)
     target = _addressed(job, provider, situation)
-    if target is None:
-        # Scope or route changed since it was sent here: let the retry stage choose anew.
-        return Wait(deferred(job), situation.now)
-    if situation.fleet.is_up(target, situation.now):
+    if target is not None and situation.fleet.is_up(target, situation.now):
         return Go(target)
-    again = avoided_until(target, job.state.avoid) > situation.now
+    # Down, or scope or route changed since it was sent here: somebody else, or later.
+    again = job.state.avoid.get(provider, 0) > situation.now
     job = avoiding(deferred(job), {provider: situation.now + DRAINED_MS})
     return Wait(job, situation.now + (DRAINED_MS if again else 0))
+
+
+def next_after_parking(job: Job, view: View) -> Decision:
+    """Where a swept job goes: it starts over, and waits nowhere but among the parked."""
+    job = replace(job, state=replace(job.state, avoid=lasting(job, view.now)))
+    match next_step(job, view):
+        case Wait(later):
+            return Park(later)
+        case decision:
+            return decision
 
 
 def _addressed(job: Job, provider: str, situation: Situation) -> Target | None:

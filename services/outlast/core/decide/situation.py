@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from outlast.core.admission import Fault, terms
 from outlast.core.choose import Choice, Fleet, choose
@@ -9,7 +10,19 @@ from outlast.core.policy import Catalogue, OnAmbiguous, Route
 from outlast_schemas.dead_letter import Reason
 from outlast_schemas.job import Job
 
-__all__ = ["Situation", "View", "avoiding", "chosen", "deferred", "situation"]
+__all__ = [
+    "AVOID_MS",
+    "Situation",
+    "View",
+    "avoiding",
+    "chosen",
+    "deferred",
+    "lasting",
+    "situation",
+]
+
+AVOID_MS: Final = 60_000
+"""How long a job stays away from a provider that just failed it, unless it starts over sooner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,3 +85,12 @@ def deferred(job: Job) -> Job:
 def avoiding(job: Job, avoid: Mapping[str, int]) -> Job:
     """The job staying away from these (provider or target → epoch ms) as well."""
     return replace(job, state=replace(job.state, avoid={**job.state.avoid, **avoid}))
+
+
+def lasting(job: Job, now: int) -> Mapping[str, int]:
+    """What is avoided for more than a provider's failure: that is not started over."""
+    return {
+        name: until
+        for name, until in job.state.avoid.items()
+        if "/" in name or until > now + AVOID_MS
+    }

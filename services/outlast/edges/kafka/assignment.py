@@ -63,6 +63,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self._sought: dict[TopicPartition, int] = {}
         self._open: tuple[TopicPartition, ...] = ()
         self._owned: frozenset[TopicPartition] = frozenset()
+        self._watchers: list[Callable[[], None]] = []
         self.commits = Committer(self._marks)
 
     @property
@@ -81,8 +82,19 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         return bool(self._open) and not self.commits.evicted and not self.commits.is_stale
 
     def open_partitions(self) -> Iterable[TopicPartition]:
-        """Partitions that may admit more now."""
-        return [tp for tp in self._open if not self.is_full(tp)] if self.is_open else []
+        """Partitions that may admit more now: new records, or old ones that were not done."""
+        if not self.is_open:
+            return []
+        return [tp for tp in self._open if self._marks[tp].has_waiting or not self.is_full(tp)]
+
+    def may_admit(self, tp: TopicPartition, offset: int) -> bool:
+        """Whether the partition's commit metadata has room for it."""
+        return self._marks[tp].may_admit(offset)
+
+    @property
+    def any_full(self) -> bool:
+        """Whether some partition's commit metadata has no room for one more."""
+        return any(self.is_full(tp) for tp in self._open)
 
     def is_full(self, tp: TopicPartition) -> bool:
         """Whether the partition's commit metadata has no room for one more."""
@@ -105,9 +117,20 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         """It was given up unfinished."""
         self._marks[tp].release(offset)
 
-    def ends(self) -> Mapping[TopicPartition, int]:
-        """Where each owned partition ends now, as far as the consumer has been told."""
-        return {tp: self.consumer.highwater(tp) or 0 for tp in self._open}
+    async def ends(self) -> Mapping[TopicPartition, int]:
+        """Where each owned partition ends now; nothing when that cannot be told."""
+        if not self._open:
+            return {}
+        try:
+            found: Mapping[TopicPartition, int] = await self.consumer.end_offsets(list(self._open))
+        except KafkaError as error:
+            log.warning("feed.ends_unknown", feed=self.name, error=type(error).__name__)
+            return {}
+        return found
+
+    def watch(self, opened: Callable[[], None]) -> None:
+        """Call ``opened()`` after every assignment."""
+        self._watchers.append(opened)
 
     async def changed_within(self, seconds: float) -> None:
         """Return when something changed, or after so many seconds."""
@@ -126,7 +149,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self._open = ()
         self.epoch += 1
         self.closed_since = asyncio.get_running_loop().time()
-        await self.commits.flush(REVOKE_SECONDS)
+        await self.commits.once(REVOKE_SECONDS)
         self.commits.closed()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
@@ -160,10 +183,13 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
             position = self._marks[tp].position
             self._expected[tp] = min(position, back.get(tp, position))
             consumer.seek(tp, self._expected[tp])
+        self._forget_lost(assigned)
         self.commits.opened(consumer, loaded)
         self._owned = assigned
         self._open = tuple(sorted(assigned))
         self._sought = {}
+        for opened in self._watchers:
+            opened()
         self.epoch += 1
         self.closed_since = None
         log.info("feed.assigned", feed=self.name, partitions=len(assigned))
@@ -224,6 +250,12 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         else:
             mark.merge(progress)
 
+    def _forget_lost(self, assigned: frozenset[TopicPartition]) -> None:
+        """Nothing runs here any more of what others own: what is committed will tell the rest."""
+        for tp in [tp for tp, mark in self._marks.items() if not mark.running]:
+            if tp not in assigned:
+                del self._marks[tp]
+
     async def without_holes(
         self, tp: TopicPartition, records: Sequence[Record]
     ) -> Sequence[Record]:
@@ -246,7 +278,11 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         return records
 
     async def _count_lost(self, tp: TopicPartition, expected: int, first: int) -> None:
-        starts: Mapping[TopicPartition, int] = await self.consumer.beginning_offsets([tp])
+        try:
+            starts: Mapping[TopicPartition, int] = await self.consumer.beginning_offsets([tp])
+        except KafkaError as error:
+            log.warning("feed.start_unknown", feed=self.name, error=type(error).__name__)
+            return
         if (start := min(starts[tp], first)) > expected:
             self._marks[tp].skip_below(start)
             self.commits.touched(tp)

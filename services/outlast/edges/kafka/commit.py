@@ -43,6 +43,7 @@ class Committer:
         """Watch the trackers of a feed; only partitions opened by :meth:`opened` are committed."""
         self._marks = marks
         self._consumer: AIOKafkaConsumer | None = None
+        self._ours: frozenset[TopicPartition] = frozenset()
         self._floor: dict[TopicPartition, int] = {}
         self._dirty: dict[TopicPartition, None] = {}
         self._request: asyncio.Task[None] | None = None
@@ -51,7 +52,7 @@ class Committer:
 
     def touched(self, tp: TopicPartition) -> None:
         """Something was done in the partition; of others' partitions nothing is committed."""
-        if tp not in self._floor:
+        if tp not in self._ours:
             return
         self._dirty[tp] = None
         if self._behind_since is None:
@@ -68,13 +69,15 @@ class Committer:
         return self.behind_seconds > STALE_SECONDS
 
     def floor(self, tp: TopicPartition) -> int | None:
-        """The last offset acknowledged for the partition while it was ours."""
+        """The last offset acknowledged for the partition, as long as its tracker is kept."""
         return self._floor.get(tp)
 
     def opened(self, consumer: AIOKafkaConsumer, loaded: Mapping[TopicPartition, Progress]) -> None:
         """After an assignment: these partitions are ours, and this is what is committed."""
         self._consumer = consumer
-        self._floor = {tp: progress.low for tp, progress in loaded.items()}
+        self._ours = frozenset(loaded)
+        self._floor = {tp: low for tp, low in self._floor.items() if tp in self._marks}
+        self._floor |= {tp: progress.low for tp, progress in loaded.items()}
         self.evicted = False
         self._dirty = {tp: None for tp in loaded if self._marks[tp].progress() != loaded[tp]}
         self._behind_since = _now() if self._dirty else None
@@ -97,19 +100,34 @@ class Committer:
         if not payload:
             return None
         assert self._consumer is not None
-        self._dirty.clear()
+        for tp in payload:
+            del self._dirty[tp]
         began = _now()
         self._request = asyncio.ensure_future(self._commit(self._consumer, payload, began))
         return self._request
+
+    async def once(self, seconds: float) -> None:
+        """What is outstanding, and one more, as far as that goes in time."""
+        end = _now() + seconds
+        for _ in range(2):
+            outstanding = self._request is not None and not self._request.done()
+            request = self.begin()
+            if request is not None:
+                await asyncio.wait({request}, timeout=max(0.0, end - _now()))
+            if not outstanding:
+                return
 
     async def flush(self, seconds: float) -> bool:
         """Commit until nothing is dirty; false when that did not work out in time."""
         end = _now() + seconds
         while self._consumer is not None and (left := end - _now()) > 0:
             request = self.begin()
-            if request is None:
-                return not self._dirty
-            await asyncio.wait({request}, timeout=left)
+            if request is None and not self._dirty:
+                return True
+            if request is not None:
+                await asyncio.wait({request}, timeout=left)
+            if self._dirty:
+                await asyncio.sleep(min(left, TICK_SECONDS))
         return not self._dirty
 
     def _payload(self) -> dict[TopicPartition, tuple[int, str]]:
@@ -134,18 +152,21 @@ class Committer:
         payload: dict[TopicPartition, tuple[int, str]],
         began: float,
     ) -> None:
+        committed = False
         try:
             await private.commit(consumer, payload)
+            committed = True
         except EVICTED as error:
             log.warning("feed.evicted", error=type(error).__name__)
-            self._failed(payload)
             self.evicted = True
             self.closed()
         except KafkaError as error:
             log.warning("feed.commit_failed", error=type(error).__name__)
-            self._failed(payload)
-        else:
-            self._succeeded(consumer, payload, began)
+        finally:
+            if committed:
+                self._succeeded(consumer, payload, began)
+            else:
+                self._failed(payload)
 
     def _failed(self, payload: Mapping[TopicPartition, object]) -> None:
         self._dirty.update(dict.fromkeys(payload))

@@ -6,7 +6,7 @@ acknowledged. What is not done is read again by whoever owns the partition next.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,8 +15,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 from outlast.core.admission import Fault
-from outlast.core.errors import Released
-from outlast.core.seen import Seen, Sight
+from outlast.core.errors import CallSpent, Released
+from outlast.core.seen import Key, Place, Seen, Sight
 from outlast.edges.codec import Codec, Record
 from outlast.edges.kafka.assignment import Assignment
 from outlast_schemas.dead_letter import Reason
@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 POLL_MS: Final = 200
 TRIES: Final = 5
+EVERYBODY: Final = 3
+"""So many jobs that raise, while none passes, mean that the stage is wrong and not they."""
 BACKOFF_SECONDS: Final = 0.5
 
 Stage = Callable[[Job], Awaitable[None]]
@@ -77,9 +79,11 @@ class Feed:
         self._may_start = may_start
         self._held: dict[TopicPartition, deque[Record]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._carrying: dict[Key, asyncio.Task[None]] = {}
         self._jobs: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
-        self._passed = 0
+        self._passed = self._gave_up = 0
+        self._raising: set[str] = set()
         self._most = 0
         self._epoch = -1
         self._stopping = False
@@ -89,6 +93,11 @@ class Feed:
     def in_flight(self) -> int:
         """How many jobs run now."""
         return len(self._tasks)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether records wait that there is no room for."""
+        return any(not self._has_room(topic) for topic in self._jobs) or self._assignment.any_full
 
     def wake(self) -> None:
         """Something changed that may let the feed go on."""
@@ -157,9 +166,9 @@ class Feed:
 
     def _dispatch_next(self, tp: TopicPartition) -> bool:
         """Dispatch one; false when the partition has to stand back."""
-        if not self._has_room(tp.topic) or self._assignment.is_full(tp):
-            return False
         held = self._held[tp]
+        if not self._has_room(tp.topic) or not self._assignment.may_admit(tp, held[0].offset):
+            return False
         self._dispatch(tp, held.popleft())
         return bool(held)
 
@@ -169,7 +178,7 @@ class Feed:
             return
         if not self._assignment.admit(tp, record.offset):
             return
-        task = asyncio.ensure_future(self._carry(tp, record))
+        task = asyncio.create_task(self._carry(tp, record))
         size = len(record.value or b"")
         self._tasks.add(task)
         self._jobs[tp.topic] += 1
@@ -193,7 +202,7 @@ class Feed:
         decoded = self._codec.decode(record)
         key, place, body = _identity(decoded.job)
         try:
-            match self.seen.look(key, place, body):
+            match await self._sight(key, place, body):
                 case Sight.NEW:
                     await self._persist(decoded.job, decoded.fault)
                 case Sight.CONFLICT:
@@ -205,34 +214,63 @@ class Feed:
             self.seen.forget(key, place)
             self._assignment.release(tp, record.offset)
             return
+        finally:
+            if self._carrying.get(key) is asyncio.current_task():
+                del self._carrying[key]
         self._passed += 1
         # After the stage returned, so after its outputs were acknowledged: the guarantee.
         self._assignment.done(tp, record.offset)
 
+    async def _sight(self, key: Key, place: Place, body: Hashable) -> Sight:
+        """What the record is; a copy of one that still runs here waits for how that one ends.
+
+        Done must always mean that what follows is written: were the copy done before its first,
+        and the first then given up, nobody would run either.
+        """
+        while (sight := self.seen.look(key, place, body)) is Sight.COPY:
+            first = self._carrying.get(key)
+            if first is None or first is asyncio.current_task():
+                return sight
+            await asyncio.wait({first})
+        if sight is Sight.NEW and (task := asyncio.current_task()) is not None:
+            self._carrying[key] = task
+        return sight
+
     async def _persist(self, job: Job, fault: Fault | None) -> None:
         """Run the stage; a bug is met with patience first, then with a dead letter.
 
-        When no other job has passed since the first raise, it is not this job that is wrong: then
-        the feed stops, instead of pouring a topic into the dead letters.
+        When several jobs raise and none passes, it is not these jobs that are wrong: then the
+        feed stops, instead of pouring a topic into the dead letters.
         """
         if fault is not None:
             await self._set_aside(job, fault.reason, fault.detail)
-            return None
+            return
         passed, tries = self._passed, 0
-        while True:
-            try:
-                return await self._stage(job)
-            except Released:
-                raise
-            except Exception as bug:  # a stage's bug ends here, and only here
-                tries += 1
-                log.exception("feed.stage_raised", feed=self.name, job_id=job.id, tries=tries)
-                if tries == TRIES and self._passed == passed:
+        try:
+            while True:
+                try:
+                    await self._stage(job)
+                    return
+                except (Released, asyncio.CancelledError):
                     raise
-                if tries == TRIES:
-                    detail = f"the {self.name} stage failed on it: {type(bug).__name__}"
-                    return await self._set_aside(job, Reason.INTERNAL_ERROR, detail)
-            await self._assignment.sleep(BACKOFF_SECONDS * 2**tries)
+                except Exception as bug:  # a stage's bug ends here, and only here
+                    tries += 1
+                    self._raising.add(job.id)
+                    log.exception("feed.stage_raised", feed=self.name, job_id=job.id, tries=tries)
+                    if tries == TRIES or isinstance(bug, CallSpent):
+                        await self._give_up(job, bug, self._passed > passed)
+                        return
+                await self._assignment.sleep(BACKOFF_SECONDS * 2**tries)
+        finally:
+            self._raising.discard(job.id)
+
+    async def _give_up(self, job: Job, bug: Exception, others_passed: bool) -> None:
+        everybody = len(self._raising) >= EVERYBODY or self._gave_up >= EVERYBODY
+        if everybody and not others_passed and not isinstance(bug, CallSpent):
+            raise bug
+        self._gave_up = 0 if others_passed else self._gave_up + 1
+        detail = f"the {self.name} stage failed on it: {type(bug).__name__}"
+        await self._set_aside(job, Reason.INTERNAL_ERROR, detail)
 
     async def drain(self, seconds: float) -> int:
         """Take nothing new, let what runs end; returns how many were cut off."""
@@ -248,7 +286,7 @@ class Feed:
         return len(cut)
 
 
-def _identity(job: Job) -> tuple[tuple[str, int, int], tuple[str, int, int], int | None]:
+def _identity(job: Job) -> tuple[Key, Place, Hashable]:
     """What tells copies: key and place; the body only where the same id may come with another."""
     state, origin = job.state, job.origin
     body = hash(job.body) if state.hop == 0 else None

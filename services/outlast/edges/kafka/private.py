@@ -6,7 +6,6 @@ next owner's commit; ``committed()`` drops the metadata; nothing public tells th
 task died; a static member cannot leave its group.
 """
 
-import asyncio
 import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,7 +19,6 @@ __all__ = [
     "committed",
     "forget_instance",
     "generation",
-    "lets_rejoin_last",
     "stands_still",
 ]
 
@@ -71,19 +69,14 @@ def forget_instance(consumer: AIOKafkaConsumer) -> None:
 
 def stands_still(consumer: AIOKafkaConsumer) -> str | None:
     """Which background task of the consumer died without telling anybody, if one did."""
-    fetch = consumer._fetcher._fetch_task
-    if fetch is not None and fetch.done():
+    fetcher = consumer._fetcher
+    if fetcher is not None and fetcher._fetch_task.done():
         return "fetcher"
-    coordination = _coordinator(consumer)._coordination_task
+    # A consumer without a group has a coordinator without this task.
+    coordination = getattr(_coordinator(consumer), "_coordination_task", None)
     if coordination is not None and coordination.done():
         return "coordinator"
     return None
-
-
-def lets_rejoin_last(consumer: AIOKafkaConsumer) -> bool:
-    """Whether the member wants to join its group and has not managed to yet."""
-    rejoin: asyncio.Future[Any] = _coordinator(consumer)._rejoin_needed_fut
-    return rejoin.done()
 
 
 def _coordinator(consumer: AIOKafkaConsumer) -> Any:

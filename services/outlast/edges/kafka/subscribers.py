@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 
+from outlast.edges.kafka import private
 from outlast.edges.kafka.connection import addresses, fetch_bytes
 from outlast.edges.settings import Kafka
 from outlast_schemas.vitals import Vitals
@@ -55,8 +56,9 @@ class Subscriber:
         """Connect and join; returns with the first assignment."""
         await self._subscriber.start()
 
-    async def stop(self) -> None:
-        """Disconnect."""
+    async def leave(self) -> None:
+        """Leave the group and disconnect: the partitions move at once, and nobody waits for us."""
+        private.forget_instance(self.consumer)
         await self._subscriber.stop()
 
 

@@ -1,7 +1,7 @@
 """When parked jobs are looked at again: after each better verdict, and every minute."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import structlog
@@ -35,13 +35,23 @@ class Sweeps:
         catalogue: Catalogue,
         clock: BrokerClock,
         fleet: Callable[[], Fleet],
-        ends: Callable[[], Mapping[TopicPartition, int]],
+        ends: Callable[[], Awaitable[Mapping[TopicPartition, int]]],
+        is_crowded: Callable[[], bool],
     ) -> None:
-        """``ends`` tells where each owned partition of the parked topic ends now."""
+        """Prepare.
+
+        Args:
+            catalogue: whose targets somebody may want.
+            clock: broker time.
+            fleet: the verdicts.
+            ends: where each owned partition of the parked topic ends now.
+            is_crowded: whether jobs are parked that wait unseen, behind those in flight here.
+        """
         self._catalogue = catalogue
         self._clock = clock
         self._fleet = fleet
         self._ends = ends
+        self._is_crowded = is_crowded
         self._reach: dict[tuple[str, int], int] = {}
         self._owed = asyncio.Event()
         self._called = asyncio.Event()
@@ -78,7 +88,11 @@ class Sweeps:
             name for name, each in before.models.items() if each.state is not BreakerWord.CLOSED
         }
         if any(after.models[name].state is BreakerWord.CLOSED for name in shut & set(after.models)):
-            self._owed.set()
+            self.owe()
+
+    def owe(self) -> None:
+        """A sweep is owed: something is better, or the partitions are new here."""
+        self._owed.set()
 
     async def run(self) -> None:
         """Sweep after every better verdict, and by the clock, until cancelled."""
@@ -86,9 +100,11 @@ class Sweeps:
         while True:
             better = await self._owed_within(EVERY_SECONDS)
             idle += EVERY_SECONDS
-            if better or self._somebody_is_up() or idle >= EXPIRY_SECONDS:
+            # Jobs in flight here wake at their own deadline; those behind them have to be reached.
+            unseen = idle >= EXPIRY_SECONDS and self._is_crowded()
+            if better or unseen or self._somebody_is_up():
                 idle = 0.0
-                self.sweep()
+                await self.sweep()
 
     async def _owed_within(self, seconds: float) -> bool:
         try:
@@ -107,9 +123,9 @@ class Sweeps:
             for target in route.targets
         )
 
-    def sweep(self) -> None:
+    async def sweep(self) -> None:
         """Reach to the ends as they are now."""
-        for tp, end in self._ends().items():
+        for tp, end in (await self._ends()).items():
             self._reach[(tp.topic, tp.partition)] = end
         log.info("park.sweep", partitions=len(self._reach))
         self._call()

@@ -10,6 +10,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from outlast.core.choose import Fleet
+from outlast.core.errors import WatchdogTripped
+from outlast.edges.kafka import private
 from outlast_schemas.health import Health
 
 __all__ = ["HealthTable"]
@@ -52,11 +54,13 @@ class HealthTable:
             self._take(await consumer.getmany(timeout_ms=POLL_MS))
 
     async def run(self) -> None:
-        """Go on reading until cancelled."""
+        """Read until cancelled. Raises ``WatchdogTripped`` when the client stands still."""
         assert self._consumer is not None
         while True:
             try:
                 self._take(await self._consumer.getmany(timeout_ms=POLL_MS))
+                if (dead := private.stands_still(self._consumer)) is not None:
+                    raise WatchdogTripped(f"health: the Kafka client's {dead} task has ended")
             except KafkaError as error:
                 log.warning("health.read_failed", error=type(error).__name__)
                 await asyncio.sleep(AGAIN_SECONDS)

@@ -6,13 +6,23 @@ from typing import Final
 from outlast.core.errors import WatchdogTripped
 from outlast.edges.kafka import private
 from outlast.edges.kafka.assignment import Assignment
+from outlast.edges.kafka.subscribers import Subscriber
 
-__all__ = ["Watchdog"]
+__all__ = ["Watchdog", "watched"]
 
 LOOK_SECONDS: Final = 1.0
 REBALANCE_SECONDS: Final = 25.0
 """The rebalance timeout and ten seconds."""
 COMMIT_SECONDS: Final = 60.0
+
+
+async def watched(name: str, subscriber: Subscriber) -> None:
+    """Look at a subscriber without a feed. Raises ``WatchdogTripped`` when it stands still."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        dead = private.stands_still(subscriber.consumer) if subscriber.is_started else None
+        if dead is not None:
+            raise WatchdogTripped(f"{name}: the Kafka client's {dead} task has ended")
 
 
 class Watchdog:
