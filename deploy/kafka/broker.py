@@ -30,7 +30,7 @@ from deploy.kafka.node import (
     DEFAULT_PORT,
     HOST,
     BrokerError,
-    brokers_seen_by,
+    cluster_seen_by,
     command_line,
     free_port,
     is_taken,
@@ -201,7 +201,9 @@ class Broker:
 
     def _wait_until_answering(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while any(brokers_seen_by(port) != len(self.nodes) for port in self.ports):
+        # The id tells ours from another broker that took the port in the same moment.
+        ours = ((self.directory / "cluster.id").read_text(), len(self.nodes))
+        while any(cluster_seen_by(port) != ours for port in self.ports):
             for node in self.nodes:
                 if self._pid(node) is None:
                     raise BrokerError(f"Kafka did not start: {self._reason(node)}")

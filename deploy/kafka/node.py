@@ -7,6 +7,7 @@ import struct
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 19092
@@ -74,17 +75,28 @@ def properties(node: int, ports: Sequence[int], controllers: Sequence[int], data
     return "".join(f"{key}={value}\n" for key, value in settings.items())
 
 
-def brokers_seen_by(port: int) -> int:
-    """How many live brokers a node names in answer to a Metadata request (version 7)."""
+def cluster_seen_by(port: int) -> tuple[str, int]:
+    """The cluster id and how many live brokers a node names in answer to Metadata (version 7)."""
     body = struct.pack(">hhihi?", 3, 7, 1, -1, 0, False)  # no client id, no topics, create none
     try:
         with socket.create_connection((HOST, port), timeout=2) as connection:
             connection.sendall(struct.pack(">i", len(body)) + body)
             with connection.makefile("rb") as answer:
                 _size, _correlation, _throttle, brokers = struct.unpack(">iiii", answer.read(16))
+                for _ in range(brokers):
+                    answer.read(4)  # its id
+                    _read_text(answer)  # its host
+                    answer.read(4)  # its port
+                    _read_text(answer)  # its rack
+                return _read_text(answer), brokers
     except (OSError, struct.error):
-        return 0
-    return int(brokers)
+        return "", 0
+
+
+def _read_text(answer: BinaryIO) -> str:
+    """A nullable string of Kafka's protocol."""
+    (length,) = struct.unpack(">h", answer.read(2))
+    return answer.read(max(0, length)).decode()
 
 
 def command_line(pid: int) -> str:

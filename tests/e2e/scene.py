@@ -249,6 +249,7 @@ async def scene(
     concurrency: int = 100,
     route: str = "max_attempts = 8",
     clocks: str = "connect_seconds = 2, first_token_seconds = 2",
+    topics: str = "partitions = 12",
 ) -> AsyncIterator[Scene]:
     """A scene whose route `chat` has all the providers, in this order."""
     prefix = f"e2e-{uuid4().hex[:8]}"
@@ -259,6 +260,7 @@ async def scene(
         f"""[kafka]
 bootstrap_servers = "{bootstrap_servers}"
 prefix = "{prefix}"
+{topics}
 [defaults]
 route = "chat"
 drain_seconds = 20

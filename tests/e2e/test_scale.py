@@ -91,3 +91,38 @@ async def test_processes_without_a_bound_of_their_own_split_the_limit(
 
     assert deepseek.counters.max_in_flight == 30
     assert deepseek.counters.started == 300
+
+
+async def test_a_worker_beside_all_stages_shares_the_pool(tmp_path: Path, kafka: str) -> None:
+    """The pair that `run --help` shows, on one host: each is a member of its own."""
+    slow = Behaviour(latency_seconds=0.3)
+    async with scene(tmp_path, kafka, ("deepseek",), behaviour=slow, concurrency=24) as world:
+        deepseek = world.simulators["deepseek"]
+        await (await world.start()).ready()
+        await (await world.start("work", "--provider", "deepseek")).ready()
+        await world.publish(*(f"job {number}" for number in range(200)))
+        await world.results(200)
+
+    assert deepseek.counters.started == 200
+    assert deepseek.counters.max_in_flight == 24
+    assert world.repeats == 0
+
+
+async def test_more_parked_jobs_than_one_commit_can_list_all_leave(
+    tmp_path: Path, kafka: str
+) -> None:
+    """One partition, 3,000 jobs parked in it, handed over by a stop, and then served."""
+    async with scene(
+        tmp_path, kafka, ("deepseek",), concurrency=100, topics="partitions = 1"
+    ) as world:
+        deepseek = world.simulators["deepseek"]
+        await deepseek.set_mode("refuse")
+        first = await (await world.start()).ready()
+        await world.publish(*(f"job {number}" for number in range(3_000)))
+        await world.until_depth(world.topics.parked, 3_000)
+        assert await first.stop() == 0
+        await (await world.start()).ready()
+        await deepseek.set_mode("ok")
+        ended = await world.results(3_000)
+
+    assert {each.result.status for each in ended} == {Status.SUCCEEDED}

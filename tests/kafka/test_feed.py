@@ -136,10 +136,25 @@ async def test_records_at_fault_do_not_count_as_jobs_that_passed(kafka: str) -> 
         stage = Stage()
         stage.raises_always = ValueError("a bug")
         member = await here.join(stage)
-        await here.publish_all([("j0", 0), ("x" * 129, 0), ("j1", 0)])
+        await here.publish_all([*((f"j{number}", 0) for number in range(5)), ("x" * 129, 0)])
 
         assert await member.failure() is stage.raises_always
         assert [reason for _, reason in member.set_aside] == [Reason.BAD_HEADER]
+
+
+@pytest.mark.usefixtures("_no_patience")
+@pytest.mark.parametrize("at_a_time", [1, 2])
+async def test_a_stage_that_always_raises_fails_before_it_floods_the_dead_letters(
+    kafka: str, at_a_time: int
+) -> None:
+    async with corner(kafka) as here:
+        stage = Stage()
+        stage.raises_always = ValueError("a bug")
+        member = await here.join(stage, room=at_a_time)
+        await here.publish_all((f"j{number}", 0) for number in range(20))
+
+        assert await member.failure() is stage.raises_always
+        assert len(member.set_aside) <= module.EVERYBODY + at_a_time
 
 
 async def test_a_job_let_go_of_stays_undone_for_the_next_owner(kafka: str) -> None:

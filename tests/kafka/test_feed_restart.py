@@ -1,12 +1,15 @@
 """The feed across restarts: what was not done runs again, and nothing else."""
 
+import asyncio
+
 import pytest
 from aiokafka import TopicPartition
 
 from outlast.core.errors import TopicsError
-from outlast.core.watermark import Progress
+from outlast.core.watermark import Progress, Watermark
 from outlast.edges.kafka import private
 from tests.kafka.member import Stage, corner, until
+from tests.stages.fakes import turns
 
 pytestmark = pytest.mark.kafka
 
@@ -31,14 +34,16 @@ async def test_a_drain_lets_what_runs_end_and_commits_it(kafka: str) -> None:
     async with corner(kafka) as here:
         stage = Stage()
         member = await here.join(stage)
-        await here.publish("slow")
-        await until(lambda: stage.running)
-        member.feed.wake()
-        await here.publish("after")
-        await until(lambda: len(stage.started) == 2)
-        stage.let_go()
+        await here.publish_all([("slow", 0), ("slower", 0)])
+        await until(lambda: len(stage.running) == 2)
+        leaving = asyncio.create_task(member.leave())
+        await turns()
+        stage.let_go("slow")
+        await until(lambda: stage.ended == ["slow"])
+        assert not leaving.done()
+        stage.let_go("slower")
 
-        assert await member.leave() == 0
+        assert await leaving == 0
         assert await here.committed() == Progress(2, 2)
 
 
@@ -192,6 +197,19 @@ async def test_who_is_no_member_any_more_commits_nothing(kafka: str) -> None:
 
         assert not await commits.flush(1.0)
         assert await here.committed() == Progress(1, 2, (1,))
+
+
+async def test_what_is_committed_is_never_taken_back(kafka: str) -> None:
+    async with corner(kafka) as here:
+        stage, tp = Stage(open=True), TopicPartition(here.topic, 0)
+        member = await here.join(stage)
+        await here.publish_all([("j0", 0), ("j1", 0)])
+        await here.until_committed(Progress(2, 2))
+        member.assignment._marks[tp] = Watermark(Progress(1, 1))  # as if a bug had forgotten
+        member.assignment.commits.touched(tp)
+
+        assert not await member.assignment.commits.flush(1.0)
+        assert await here.committed() == Progress(2, 2)
 
 
 async def test_an_evicted_member_goes_on_after_its_next_assignment_and_repeats_nothing(

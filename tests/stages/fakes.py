@@ -89,15 +89,18 @@ class FrozenClock(BrokerClock):
 
 
 class Outbox:
-    """Keeps what was sent; acknowledges at once unless it is held."""
+    """Keeps what was sent; acknowledges at once unless it is held, or has a bug."""
 
     def __init__(self, log: list[str]) -> None:
         self.sent: list[Outgoing] = []
         self.acknowledges = asyncio.Event()
         self.acknowledges.set()
+        self.fails: Exception | None = None
         self._log = log
 
     async def send(self, records: Sequence[Outgoing]) -> None:
+        if self.fails is not None:
+            raise self.fails
         for record in records:
             self.sent.append(record)
             self._log.append(f"sent {told([record])[0]}")

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from outlast.core.errors import CallSpent
 from outlast.core.verdict import Verdict
 from outlast.work import work
 from outlast_schemas.attempt import VerdictWord
 from outlast_schemas.job import Job
 from outlast_schemas.result import Result, Served
-from tests.core.given import CATALOGUE, CHAT, FLASH, HOUR, LUNA, NOW, a_job
+from tests.core.given import CHAT, FLASH, HOUR, LUNA, NOW, a_job
 from tests.stages.fakes import World, a_verdict, turns
 
 V = VerdictWord
@@ -200,6 +201,16 @@ async def test_a_bug_in_the_call_rises_and_leaves_neither_permit_nor_record() ->
     assert world.log == ["permit taken", "called deepseek/flash", "permit returned"]
 
 
+async def test_a_bug_after_the_call_says_that_the_call_is_spent() -> None:
+    world = a_world(a_verdict(V.SUCCEEDED))
+    world.outbox.fails = ZeroDivisionError()
+
+    with pytest.raises(CallSpent):
+        await work(queued(), "deepseek", world.work_ports())
+
+    assert len(world.call.calls) == 1
+
+
 async def test_a_slow_acknowledgement_repeats_no_call_and_holds_no_permit() -> None:
     world = a_world(a_verdict(V.JOB_REJECTED))
     world.outbox.acknowledges.clear()
@@ -288,13 +299,3 @@ async def test_a_body_that_is_no_json_is_not_sent_to_anybody() -> None:
 
     assert world.outbox.told == ["dead letter: not_json", "results: dead_lettered"]
     assert (world.call.calls, world.pool.held) == ([], 0)
-
-
-async def test_what_is_configured_now_counts_and_not_what_was_when_it_was_queued() -> None:
-    only_luna = replace(CHAT, targets=(LUNA,))
-    world = World(catalogue=replace(CATALOGUE, routes={"chat": only_luna}))
-
-    await work(queued(), "deepseek", world.work_ports())
-
-    assert world.outbox.told == ["retry.0s"]
-    assert world.call.calls == []

@@ -1,6 +1,9 @@
 """``outlast drill``: the product's own fire drill."""
 
 import asyncio
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +16,7 @@ from outlast.drill.outage import drill as run_drill
 from outlast.drill.report import print_report, report_json
 from outlast.drill.scene import LocalModel
 from outlast.edges import logs
-from outlast.edges.settings import environment
+from outlast.edges.settings import environment, load
 
 __all__ = ["register"]
 
@@ -69,18 +72,22 @@ def outage(
 
 def _print_next(config: Path) -> None:
     """What to try while it is up."""
-    from outlast.edges.settings import load
-
     kafka = load({}, str(config)).kafka
+    command = _command()
     line("\nStill up. Try, in another terminal (Ctrl-C here stops everything):", style="bold")
     line(f"  export OUTLAST_CONFIG={config}")
-    line('  outlast submit "What outlasts an outage?" --route chat')
-    line("  outlast results --follow")
+    line(f'  {command} submit "What outlasts an outage?" --route chat')
+    line(f"  {command} results --follow")
     line(
         '  echo \'{"model":"chat","messages":[{"role":"user","content":"hi"}]}\' | '
         f"kcat -P -b {kafka.bootstrap_servers} -t {kafka.prefix}.jobs"
     )
-    line(
-        "  real keys: in that file remove base_url of a provider, set api_key_env to the name of "
-        "your variable, and `outlast run` again"
-    )
+    line("  real keys: in that file remove the base_url of a provider, set its api_key_env to the")
+    line(f"  name of your variable, export that, and start `{command} run` beside this")
+
+
+def _command() -> str:
+    """How to call `outlast` from where we are."""
+    if shutil.which("outlast"):
+        return "outlast"
+    return os.path.relpath(Path(sys.executable).with_name("outlast"))

@@ -27,23 +27,27 @@ class Screen:
     simulated: frozenset[str]
     jobs: int
     told: int = 0
+    picture: Live | None = None
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Redraw while the context lasts; :meth:`refresh` tells plain terminals what is new."""
+        """Show the picture while the context lasts; :meth:`refresh` brings it up to date."""
         if not self.console.is_terminal:
             yield
             return
-        with Live(get_renderable=self.drawn, console=self.console, refresh_per_second=4):
+        # No thread of rich's: the picture is drawn where the event loop already orders things.
+        with Live(get_renderable=self.drawn, console=self.console, auto_refresh=False) as picture:
+            self.picture = picture
             yield
 
     def refresh(self) -> None:
-        """Without a terminal: print the events that have not been printed yet."""
-        if self.console.is_terminal:
+        """Draw anew; without a terminal print the events that have not been printed yet."""
+        if self.picture is not None:
+            self.picture.refresh()
             return
         events = list(self.watch.seen.events)
         for seconds, text in events[self.told :]:
-            self.console.print(f"{seconds:6.1f} s  {text}", soft_wrap=True)
+            self.console.print(f"{seconds:6.1f} s  {text}", soft_wrap=True, highlight=False)
         self.told = len(events)
 
     def drawn(self) -> RenderableType:
