@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from outlast.core.errors import Released
 from outlast.core.watermark import Progress
-from outlast.edges.kafka import feed as module
+from outlast.edges.kafka import patience as module
 from outlast_schemas.dead_letter import Reason
 from outlast_schemas.job import Job
 from tests.kafka.member import Stage, corner, until
@@ -103,17 +103,20 @@ async def test_a_stage_that_raises_is_tried_again_until_it_does_not(kafka: str) 
 
 
 @pytest.mark.usefixtures("_no_patience")
-async def test_five_raises_while_others_pass_are_a_dead_letter(kafka: str) -> None:
+@pytest.mark.parametrize("bad", [["bad0"], ["bad0", "bad1", "bad2", "bad3"]])
+async def test_five_raises_while_others_pass_are_a_dead_letter(kafka: str, bad: list[str]) -> None:
     async with corner(kafka) as here:
         stage = Stage(open=True)
-        stage.raises["bad"] = ValueError("a bug")
+        stage.raises = {job: ValueError("a bug") for job in bad}
         member = await here.join(stage)
-        await here.publish_all([("bad", 0), *((f"good{number}", 0) for number in range(3))])
+        good = ["good0", "good1", "good2"]
+        await here.publish_all((job, 0) for job in (*bad, *good))
+        offsets = len(bad) + len(good)
 
-        await here.until_committed(Progress(4, 4))
-        assert member.set_aside == [("bad", Reason.INTERNAL_ERROR)]
-        assert stage.started.count("bad") == 5
-        assert sorted(stage.ended) == ["good0", "good1", "good2"]
+        await here.until_committed(Progress(offsets, offsets))
+        assert sorted(member.set_aside) == [(job, Reason.INTERNAL_ERROR) for job in bad]
+        assert [stage.started.count(job) for job in bad] == [5] * len(bad)
+        assert sorted(stage.ended) == good
 
 
 @pytest.mark.usefixtures("_no_patience")

@@ -18,9 +18,10 @@ from outlast.edges.kafka.connection import (
     largest_record,
     producer,
 )
-from outlast.edges.kafka.feed import Feed, Room, Stage
+from outlast.edges.kafka.feed import Feed, Room
 from outlast.edges.kafka.groups import Groups
 from outlast.edges.kafka.outbox import Outbox
+from outlast.edges.kafka.patience import Stage
 from outlast.edges.kafka.subscribers import Subscriber, connected_broker, feed_subscriber
 from outlast.edges.kafka.tables import HealthTable
 from outlast.edges.process import Moving, Process

@@ -175,7 +175,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
 
     async def _take(self, assigned: frozenset[TopicPartition]) -> None:
         consumer = self.consumer
-        loaded = await self._loaded(consumer, assigned)
+        loaded, begun = await self._loaded(consumer, assigned)
         back = await self._look_back(consumer, assigned - self._owned)
         # From here on without a pause: nothing may be read between merging and seeking.
         for tp, progress in loaded.items():
@@ -185,6 +185,9 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
             consumer.seek(tp, self._expected[tp])
         self._forget_lost(assigned)
         self.commits.opened(consumer, loaded)
+        for tp in begun:
+            # Where it began counts from now on, whatever a later start would choose.
+            self.commits.touched(tp)
         self._owned = assigned
         self._open = tuple(sorted(assigned))
         self._sought = {}
@@ -196,15 +199,16 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
 
     async def _loaded(
         self, consumer: AIOKafkaConsumer, assigned: frozenset[TopicPartition]
-    ) -> dict[TopicPartition, Progress]:
+    ) -> tuple[dict[TopicPartition, Progress], frozenset[TopicPartition]]:
+        """What is committed; and for which partitions nothing was, so that they begin here."""
         if not assigned:
-            return {}
+            return {}, assigned
         found = await private.committed(consumer, assigned)
         missing = assigned - found.keys()
         progress = {tp: self._read(tp, *each) for tp, each in found.items()}
         if missing:
             progress |= await self._begin(consumer, missing)
-        return progress
+        return progress, missing
 
     def _read(self, tp: TopicPartition, offset: int, metadata: str) -> Progress:
         try:

@@ -6,7 +6,7 @@ acknowledged. What is not done is read again by whoever owns the partition next.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,26 +14,20 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 
-from outlast.core.admission import Fault
-from outlast.core.errors import CallSpent, Released
+from outlast.core.errors import Released
 from outlast.core.seen import Key, Place, Seen, Sight
 from outlast.edges.codec import Codec, Record
 from outlast.edges.kafka.assignment import Assignment
+from outlast.edges.kafka.patience import Patience, SetAside, Stage
 from outlast_schemas.dead_letter import Reason
 from outlast_schemas.job import Job
 
-__all__ = ["Feed", "Room", "Stage"]
+__all__ = ["Feed", "Room"]
 
 log = structlog.get_logger()
 
 POLL_MS: Final = 200
-TRIES: Final = 5
-EVERYBODY: Final = 3
-"""So many jobs that raise, while none passes, mean that the stage is wrong and not they."""
 BACKOFF_SECONDS: Final = 0.5
-
-Stage = Callable[[Job], Awaitable[None]]
-SetAside = Callable[[Job, Reason, str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +67,7 @@ class Feed:
         self.seen = Seen()
         self._assignment = assignment
         self._codec = codec
-        self._stage = stage
+        self._patience = Patience(name, stage, set_aside, assignment.sleep)
         self._set_aside = set_aside
         self._room = room
         self._may_start = may_start
@@ -82,8 +76,6 @@ class Feed:
         self._carrying: dict[Key, asyncio.Task[None]] = {}
         self._jobs: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
-        self._passed = self._gave_up = 0
-        self._raising: set[str] = set()
         self._most = 0
         self._epoch = -1
         self._stopping = False
@@ -191,7 +183,7 @@ class Feed:
         self._bytes[topic] -= size
         self._assignment.changed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.fatal = error
+            self.fatal = self.fatal or error
 
     def _remember(self, record: Record) -> Sight:
         decoded = self._codec.decode(record)
@@ -204,7 +196,7 @@ class Feed:
         try:
             match await self._sight(key, place, body):
                 case Sight.NEW:
-                    await self._persist(decoded.job, decoded.fault)
+                    await self._patience.carry(decoded.job, decoded.fault)
                 case Sight.CONFLICT:
                     detail = "the id was published before with another body"
                     await self._set_aside(decoded.job, Reason.CONFLICT, detail)
@@ -217,60 +209,23 @@ class Feed:
         finally:
             if self._carrying.get(key) is asyncio.current_task():
                 del self._carrying[key]
-        self._passed += 1
         # After the stage returned, so after its outputs were acknowledged: the guarantee.
         self._assignment.done(tp, record.offset)
 
     async def _sight(self, key: Key, place: Place, body: Hashable) -> Sight:
-        """What the record is; a copy of one that still runs here waits for how that one ends.
+        """What the record is; what repeats one that still runs here waits for how that ends.
 
         Done must always mean that what follows is written: were the copy done before its first,
         and the first then given up, nobody would run either.
         """
-        while (sight := self.seen.look(key, place, body)) is Sight.COPY:
+        while (sight := self.seen.look(key, place, body)) is not Sight.NEW:
             first = self._carrying.get(key)
             if first is None or first is asyncio.current_task():
                 return sight
             await asyncio.wait({first})
-        if sight is Sight.NEW and (task := asyncio.current_task()) is not None:
+        if (task := asyncio.current_task()) is not None:
             self._carrying[key] = task
         return sight
-
-    async def _persist(self, job: Job, fault: Fault | None) -> None:
-        """Run the stage; a bug is met with patience first, then with a dead letter.
-
-        When several jobs raise and none passes, it is not these jobs that are wrong: then the
-        feed stops, instead of pouring a topic into the dead letters.
-        """
-        if fault is not None:
-            await self._set_aside(job, fault.reason, fault.detail)
-            return
-        passed, tries = self._passed, 0
-        try:
-            while True:
-                try:
-                    await self._stage(job)
-                    return
-                except (Released, asyncio.CancelledError):
-                    raise
-                except Exception as bug:  # a stage's bug ends here, and only here
-                    tries += 1
-                    self._raising.add(job.id)
-                    log.exception("feed.stage_raised", feed=self.name, job_id=job.id, tries=tries)
-                    if tries == TRIES or isinstance(bug, CallSpent):
-                        await self._give_up(job, bug, self._passed > passed)
-                        return
-                await self._assignment.sleep(BACKOFF_SECONDS * 2**tries)
-        finally:
-            self._raising.discard(job.id)
-
-    async def _give_up(self, job: Job, bug: Exception, others_passed: bool) -> None:
-        everybody = len(self._raising) >= EVERYBODY or self._gave_up >= EVERYBODY
-        if everybody and not others_passed and not isinstance(bug, CallSpent):
-            raise bug
-        self._gave_up = 0 if others_passed else self._gave_up + 1
-        detail = f"the {self.name} stage failed on it: {type(bug).__name__}"
-        await self._set_aside(job, Reason.INTERNAL_ERROR, detail)
 
     async def drain(self, seconds: float) -> int:
         """Take nothing new, let what runs end; returns how many were cut off."""
