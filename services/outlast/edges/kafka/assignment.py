@@ -19,6 +19,7 @@ from outlast.edges.clock import BrokerClock
 from outlast.edges.codec import Record
 from outlast.edges.kafka import private
 from outlast.edges.kafka.commit import Committer
+from outlast.edges.kafka.holes import Holes
 
 __all__ = ["Assignment"]
 
@@ -59,8 +60,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self._clock = clock
         self._begin_at = begin_at
         self._marks: dict[TopicPartition, Watermark] = {}
-        self._expected: dict[TopicPartition, int] = {}
-        self._sought: dict[TopicPartition, int] = {}
+        self._holes = Holes(name)
         self._open: tuple[TopicPartition, ...] = ()
         self._owned: frozenset[TopicPartition] = frozenset()
         self._watchers: list[Callable[[], None]] = []
@@ -181,8 +181,9 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         for tp, progress in loaded.items():
             self._merge(tp, progress)
             position = self._marks[tp].position
-            self._expected[tp] = min(position, back.get(tp, position))
-            consumer.seek(tp, self._expected[tp])
+            begin = min(position, back.get(tp, position))
+            self._holes.expect(tp, begin)
+            consumer.seek(tp, begin)
         self._forget_lost(assigned)
         self.commits.opened(consumer, loaded)
         for tp in begun:
@@ -190,7 +191,6 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
             self.commits.touched(tp)
         self._owned = assigned
         self._open = tuple(sorted(assigned))
-        self._sought = {}
         for opened in self._watchers:
             opened()
         self.epoch += 1
@@ -263,38 +263,14 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
     async def without_holes(
         self, tp: TopicPartition, records: Sequence[Record]
     ) -> Sequence[Record]:
-        """The fetched records, or none and a seek back when some before them are missing.
+        """The fetched records, or none when some before them have to be read first.
 
-        Of a partition that is not open nothing is taken: opening it seeks. A hole is believed
-        when it is there again: compaction, a transaction's marker, or records that retention
-        deleted unread, which is loss and is counted.
+        Of a partition that is not open nothing is taken: opening it seeks.
         """
         if tp not in self._open:
             return ()
-        first, expected = records[0].offset, self._expected[tp]
-        if first > expected and self._sought.get(tp) != expected:
-            self._sought[tp] = expected
-            self.consumer.seek(tp, expected)
-            return ()
-        if first > expected:
-            await self._count_lost(tp, expected, first)
-        self._expected[tp] = records[-1].offset + 1
-        return records
-
-    async def _count_lost(self, tp: TopicPartition, expected: int, first: int) -> None:
-        try:
-            starts: Mapping[TopicPartition, int] = await self.consumer.beginning_offsets([tp])
-        except KafkaError as error:
-            log.warning("feed.start_unknown", feed=self.name, error=type(error).__name__)
-            return
-        if (start := min(starts[tp], first)) > expected:
-            self._marks[tp].skip_below(start)
+        checked, lost = await self._holes.checked(self.consumer, tp, records)
+        if lost is not None:
+            self._marks[tp].skip_below(lost)
             self.commits.touched(tp)
-            log.error(
-                "feed.records_lost",
-                feed=self.name,
-                topic=tp.topic,
-                partition=tp.partition,
-                first=expected,
-                count=start - expected,
-            )
+        return checked

@@ -1,0 +1,66 @@
+"""Offsets that are missing between two fetches: read again first, believed when missing again.
+
+A hole is believed then: compaction, a transaction's marker, or records that retention deleted
+unread, which is loss, and is counted by offset.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from outlast.edges.codec import Record
+
+__all__ = ["Holes"]
+
+log = structlog.get_logger()
+
+
+class Holes:
+    """Knows which offset each partition is expected to bring next."""
+
+    def __init__(self, name: str) -> None:
+        """``name`` is the feed's, for the logs."""
+        self._name = name
+        self._expected: dict[TopicPartition, int] = {}
+        self._sought: dict[TopicPartition, int] = {}
+
+    def expect(self, tp: TopicPartition, offset: int) -> None:
+        """The partition was sought to this offset."""
+        self._expected[tp] = offset
+        self._sought.pop(tp, None)
+
+    async def checked(
+        self, consumer: AIOKafkaConsumer, tp: TopicPartition, records: Sequence[Record]
+    ) -> tuple[Sequence[Record], int | None]:
+        """The records, or none after seeking back; and below which offset unread ones were lost."""
+        first, expected = records[0].offset, self._expected[tp]
+        if first > expected and self._sought.get(tp) != expected:
+            self._sought[tp] = expected
+            consumer.seek(tp, expected)
+            return (), None
+        lost = await self._lost(consumer, tp, expected, first) if first > expected else None
+        self._expected[tp] = records[-1].offset + 1
+        return records, lost
+
+    async def _lost(
+        self, consumer: AIOKafkaConsumer, tp: TopicPartition, expected: int, first: int
+    ) -> int | None:
+        try:
+            starts: Mapping[TopicPartition, int] = await consumer.beginning_offsets([tp])
+        except KafkaError as error:
+            log.warning("feed.start_unknown", feed=self._name, error=type(error).__name__)
+            return None
+        start = min(starts[tp], first)
+        if start <= expected:
+            return None
+        log.error(
+            "feed.records_lost",
+            feed=self._name,
+            topic=tp.topic,
+            partition=tp.partition,
+            first=expected,
+            count=start - expected,
+        )
+        return start
