@@ -41,6 +41,7 @@ async def test_the_demo_outlives_an_outage_and_accounts_for_every_job(kafka: str
     assert "deepseek is down for the fleet" in said
     assert "deepseek is up again" in said
     assert re.search(r"local/smollm2-135m succeeded", said)
+    assert re.search(r"^deepseek served [1-9]\d* after it had come back$", said, re.MULTILINE)
     for provider in ("deepseek (simulated)", "openai (simulated)", "anthropic (simulated)"):
         assert provider in said
     assert "Traceback" not in said
@@ -59,6 +60,7 @@ async def test_the_drill_says_the_same_to_programs(kafka: str) -> None:
     assert outcome["audit"]["succeeded"] == 120
     assert outcome["audit"]["lost"] == 0
     assert outcome["elsewhere"] > 0
+    assert outcome["served_again"]["deepseek"] > 0
     served = {who for route in outcome["served"].values() for who in route}
     assert served == {"deepseek", "openai", "anthropic", "local"}
 

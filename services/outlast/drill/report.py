@@ -35,6 +35,7 @@ def report_json(seen: Seen, report: Report) -> dict[str, object]:
         },
         "elsewhere": seen.elsewhere(FIRST),
         "failed_over": seen.failed_over,
+        "served_again": {provider: seen.served_again(provider) for provider in seen.up_again},
         "most_parked": seen.most_parked,
         "events": [{"seconds": round(at, 1), "event": text} for at, text in seen.events],
         "samples": [
@@ -92,5 +93,8 @@ def _print_audit(console: Console, seen: Seen, report: Report) -> None:
         f"{seen.failed_over} of them after a failed call",
         highlight=False,
     )
+    for provider in seen.up_again:
+        again = seen.served_again(provider)
+        console.print(f"{provider} served {again} after it had come back", highlight=False)
     style = "bold red" if report.lost else "bold green"
     console.print(f"lost {len(report.lost)}", style=style, highlight=False)

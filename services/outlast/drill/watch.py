@@ -40,6 +40,7 @@ class Seen:
     states: dict[str, State] = field(default_factory=dict)
     served: Counter[tuple[str, str]] = field(default_factory=Counter)
     events: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=LINES))
+    up_again: dict[str, int] = field(default_factory=dict)
     most_parked: int = 0
 
     @property
@@ -47,6 +48,17 @@ class Seen:
         """Jobs that more than one provider was asked for."""
         return sum(
             len({each.provider for each in state.attempts}) > 1 for state in self.states.values()
+        )
+
+    def served_again(self, provider: str) -> int:
+        """Jobs that the provider served after the fleet had found it up again."""
+        since = self.up_again.get(provider)
+        if since is None:
+            return 0
+        last = [state.attempts[-1] for state in self.states.values() if state.attempts]
+        return sum(
+            each.provider == provider and each.verdict == "succeeded" and each.at >= since
+            for each in last
         )
 
     def elsewhere(self, first: dict[str, str]) -> int:
@@ -141,6 +153,7 @@ class Watch:
             case ("half_open", "open"):
                 self.tell(f"{health.provider}: a probe failed")
             case (("open" | "half_open"), "closed"):
+                self.seen.up_again[health.provider] = verdict.since
                 self.tell(f"{health.provider} is up again: {verdict.evidence}")
             case _:
                 pass
