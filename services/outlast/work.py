@@ -84,7 +84,12 @@ async def _call(job: Job, target: Target, asked: Situation, ports: WorkPorts) ->
 def _decided(job: Job, called: _Called, ports: WorkPorts) -> Decision:
     asked = called.asked.at(ports.view())
     attempt = _attempt(job, called.target, called.verdict, called.began, asked.now)
-    does_well = ports.pool.does_well(job.id) and asked.fleet.is_up(called.target, asked.now)
+    # Looked up only where it counts: most calls speak for the provider.
+    does_well = (
+        called.verdict.evidence
+        and asked.fleet.is_up(called.target, asked.now)
+        and ports.pool.does_well(job.id)
+    )
     return after_call(job, called.target, called.verdict, attempt, does_well, asked)
 
 
