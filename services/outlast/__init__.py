@@ -3,10 +3,10 @@
 The map of the stages; a job is a token that each of them moves on, and only then lets go of::
 
     stage    reads               writes
-    route    jobs                work.<provider>, retry.0s, parked, dead-letters, results
+    route    jobs                work.<provider>, parked, dead-letters, results
     work     work.<provider>     results, retry.<tier>, parked, dead-letters, vitals
     retry    retry.<tier>        work.<provider>, retry.<tier>, parked, dead-letters, results
-    park     parked              work.<provider>, retry.0s, parked, dead-letters, results
+    park     parked              work.<provider>, parked, dead-letters, results
     health   vitals              health (the verdict on each provider, which every stage reads)
 
 A backend needs :class:`AsyncClient`; it publishes to jobs and reads results.
