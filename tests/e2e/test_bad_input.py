@@ -96,3 +96,21 @@ async def test_a_malformed_id_is_replaced_and_named(tmp_path: Path, kafka: str) 
     assert ended.result.body["error"]["type"] == "bad_header"
     assert "ce_id" in ended.result.body["error"]["message"]
     assert ended.result.job_id.isascii()
+
+
+async def test_bodies_nested_deeper_than_can_be_written_stop_nobody(
+    tmp_path: Path, kafka: str
+) -> None:
+    deep = b'{"messages":[{"role":"user","content":"hi"}],"metadata":' + b"[" * 300 + b"]" * 300
+    async with scene(tmp_path, kafka) as world:
+        run = await (await world.start()).ready()
+        for number in range(6):
+            await world.publish(body=deep + b"}", headers={"ce_id": f"deep-{number}"})
+        await world.publish("fine", headers={"ce_id": "fine"})
+        ended = {each.result.job_id: each for each in await world.results(7)}
+        code = await run.stop()
+
+    reasons = {ended[f"deep-{number}"].result.body["error"]["type"] for number in range(6)}
+    assert reasons == {"not_json"}
+    assert ended["fine"].result.status is Status.SUCCEEDED
+    assert code == 0

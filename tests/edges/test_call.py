@@ -173,7 +173,9 @@ async def test_an_error_of_the_transport_is_ambiguous_unless_nothing_was_sent(
 def test_the_clock_that_runs_out_first_cuts(
     seconds_left: float, progress: float | None, cut: Countdown
 ) -> None:
-    assert next_cut(Clocks(), seconds_left, progress) == cut
+    clocks = Clocks(first_token_seconds=120)
+
+    assert next_cut(clocks, seconds_left, progress) == cut
 
 
 @pytest.mark.parametrize(

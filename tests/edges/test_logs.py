@@ -71,6 +71,22 @@ def test_an_exception_is_part_of_its_line(lines: io.StringIO) -> None:
     assert "ValueError: wrong" in event["exception"]
 
 
+@pytest.mark.parametrize("wish", ["json", "console"])
+def test_a_traceback_never_shows_what_the_variables_hold(lines: io.StringIO, wish: str) -> None:
+    configure({"OUTLAST_LOG": wish}, lines)
+
+    def stage(body: str) -> None:
+        raise ValueError("a bug")
+
+    try:
+        stage("the-prompt-" + "of-a-user")
+    except ValueError:
+        structlog.get_logger("outlast.feed").exception("feed.stage_raised")
+
+    assert "a bug" in lines.getvalue()
+    assert "the-prompt-of-a-user" not in lines.getvalue()
+
+
 def test_libraries_speak_from_warnings_on_and_in_the_same_form(lines: io.StringIO) -> None:
     library = logging.getLogger("aiokafka.consumer.group_coordinator")
     library.info("chatter")

@@ -65,6 +65,20 @@ def test_a_topic_of_one_replica_is_never_asked_for_two_in_sync() -> None:
     assert any("fewer than 3 replicas" in note for note in made.notes)
 
 
+@pytest.mark.parametrize(
+    ("kept", "changes"),
+    [("31536000000", []), ("-1", []), ("1000", ["retention.ms"])],
+)
+def test_a_longer_retention_is_left_and_a_shorter_one_raised(kept: str, changes: list[str]) -> None:
+    there = found()
+    letters = there["outlast.dead-letters"]
+    there["outlast.dead-letters"] = replace(
+        letters, settings={**letters.settings, "retention.ms": kept}
+    )
+
+    assert [each.setting for each in plan(there).changes] == changes
+
+
 def test_the_order_of_cleanup_policies_is_no_difference() -> None:
     there = found()
     control = there["outlast.control"]

@@ -7,6 +7,7 @@ from itertools import cycle
 from typing import Any, Final
 
 import orjson
+import structlog
 from aiokafka import TopicPartition
 
 from outlast.app.parts import Parts
@@ -31,6 +32,8 @@ from outlast_schemas.health import EVERY_MODEL, Health
 from outlast_schemas.vitals import Vitals
 
 __all__ = ["add_health", "add_park", "add_retry", "add_route", "add_work"]
+
+log = structlog.get_logger()
 
 MOVES_IN_FLIGHT: Final = 4_000
 """Per topic, for stages that only move records; a waiting job costs a few KB."""
@@ -111,6 +114,8 @@ def add_work(parts: Parts, provider: Provider, key: str | None, most: int) -> No
         up = parts.health.fleet().is_up(Target(provider.name, EVERY_MODEL), parts.clock.now())
         return share() if up else HANDED_ON_IN_FLIGHT
 
+    if provider.limits.requests_per_minute or provider.limits.tokens_per_minute:
+        log.warning("limits.per_minute_not_enforced_yet", provider=provider.name)
     moving = parts.add_feed(
         f"work.{provider.name}",
         (topic,),

@@ -5,11 +5,12 @@ from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
+from aiokafka.errors import KafkaError
 
 from outlast.cli import audit, dead_letters, drill, replay, results, run, submit, topics
 from outlast.cli.invocation import Invocation
 from outlast.cli.terminal import complain
-from outlast.core.errors import OutlastError
+from outlast.core.errors import KafkaUnreachable, OutlastError
 
 __all__ = ["app", "main"]
 
@@ -67,4 +68,9 @@ def main() -> NoReturn:
     except OutlastError as error:
         complain(error)
         sys.exit(error.exit_code)
+    except KafkaError as error:
+        complain(
+            KafkaUnreachable(f"Kafka refused or did not answer: {error or type(error).__name__}")
+        )
+        sys.exit(KafkaUnreachable.exit_code)
     sys.exit(0)

@@ -45,6 +45,8 @@ def _decoded(raw: bytes) -> str:
 def _chat(text: str, model: str | None) -> bytes:
     if not text.strip():
         raise typer.BadParameter("the message is empty")
+    if not text.isprintable() and any("\ud800" <= each <= "\udfff" for each in text):
+        raise typer.BadParameter("the message is not UTF-8")
     body: dict[str, object] = {} if model is None else {"model": model}
     return orjson.dumps({**body, "messages": [{"role": "user", "content": text}]})
 

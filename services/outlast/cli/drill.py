@@ -3,9 +3,11 @@
 import asyncio
 import os
 import shutil
+import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -65,9 +67,20 @@ def outage(
             print_report(out, drilled.seen, drilled.report, drilled.simulated)
 
     wanted = Drill(bootstrap_servers=servers, jobs=jobs, local=local, keep=keep, seconds=seconds)
-    asyncio.run(run_drill(wanted, out, ended, _print_next))
+    asyncio.run(_ending_on_signals(run_drill(wanted, out, ended, _print_next)))
     if not outcome or outcome[0].report.lost or outcome[0].report.open:
         raise typer.Exit(1)
+
+
+async def _ending_on_signals(drill: Coroutine[Any, Any, None]) -> None:
+    """SIGTERM and SIGHUP end it as Ctrl-C does: whatever it started is stopped."""
+    task = asyncio.ensure_future(drill)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 def _print_next(config: Path) -> None:

@@ -46,10 +46,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clocks:
-    """How long a call may take, in seconds; white space and comments are not a first token."""
+    """How long a call may take, in seconds; white space and comments are not a first token.
+
+    Answers are not streamed from the provider: the first byte comes with the whole answer, so a
+    first token is given as long as the call.
+    """
 
     connect_seconds: float = 5.0
-    first_token_seconds: float = 120.0
+    first_token_seconds: float = 600.0
     idle_seconds: float = 60.0
     total_seconds: float = 600.0
 

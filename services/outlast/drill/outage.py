@@ -58,7 +58,7 @@ async def drill(
 ) -> None:
     """Run the drill; ``ended`` is told the outcome, ``kept`` the configuration that stays up.
 
-    The topics have a prefix of their own, and are removed at the end unless they are kept.
+    The topics have a prefix of their own, and are removed at the end.
     """
     cluster = await connect(Kafka(bootstrap_servers=wanted.bootstrap_servers))
     prefix = f"outlast-drill-{secrets.token_hex(2)}"

@@ -21,6 +21,7 @@ KEY: Final = "a-key-for-the-simulators"
 LATENCY_SECONDS: Final = 0.3
 FIRST_TOKEN_SECONDS: Final = 3.0
 STOP_SECONDS: Final = 30.0
+READY_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +112,8 @@ class Scene:
 
     async def run_stages(self) -> None:
         """Start ``outlast run``, as an operator would. Raises ``OutlastError`` if it ends early."""
-        environ = {**os.environ, "OUTLAST_DRILL_KEY": KEY, "OUTLAST_LOG": "json"}
-        for name in ("OUTLAST_CONFIG", "OUTLAST_KAFKA__BOOTSTRAP_SERVERS"):
-            environ.pop(name, None)
+        inherited = {name: value for name, value in os.environ.items() if "OUTLAST_" not in name}
+        environ = {**inherited, "OUTLAST_DRILL_KEY": KEY, "OUTLAST_LOG": "json"}
         with self.log.open("ab") as log:
             self._stages = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "outlast.cli", "--config", str(self.config), "run"),
@@ -126,7 +126,10 @@ class Scene:
 
     async def _until_ready(self) -> None:
         assert self._stages is not None
+        end = asyncio.get_running_loop().time() + READY_SECONDS
         while b'"process.ready"' not in self.log.read_bytes():
+            if asyncio.get_running_loop().time() > end:
+                raise OutlastError(f"the stages are not ready; their log: {self.log.read_text()}")
             try:
                 async with asyncio.timeout(0.1):
                     await self._stages.wait()

@@ -20,6 +20,8 @@ __all__ = ["Codec", "Decoded", "Encoded", "Record"]
 
 KEPT_BODY: Final = 64 * 1024
 """What a dead letter keeps of a body that is too large."""
+WRITABLE_DEPTH: Final = 100
+"""A body with fewer brackets than this cannot be nested too deeply."""
 KEPT_HEADER: Final = 1024
 KEPT_HEADERS: Final = 16
 MAX_REPLAYS: Final = 1_000
@@ -115,6 +117,8 @@ class Codec:
             parsed: object = orjson.loads(job.body)
         except orjson.JSONDecodeError as error:
             return Fault(Reason.NOT_JSON, f"the body is not JSON: {error}"[:300])
+        if job.body.count(b"[") + job.body.count(b"{") > WRITABLE_DEPTH and not _writes(parsed):
+            return Fault(Reason.NOT_JSON, "the body is nested too deeply to be written again")
         return parsed
 
     def encode(self, outgoing: Outgoing, now: int) -> Encoded:
@@ -169,6 +173,15 @@ _NOT_ON_RESULTS: Final = frozenset(
         h.COMPLETION_TOKENS,
     }
 )
+
+
+def _writes(parsed: object) -> bool:
+    """Whether orjson can write it: it reads deeper than it writes."""
+    try:
+        orjson.dumps(parsed)
+    except TypeError:
+        return False
+    return True
 
 
 def _object(raw: bytes) -> Mapping[str, object]:

@@ -135,7 +135,8 @@ def _is_json(environ: Mapping[str, str], out: TextIO) -> bool:
 
 def _rendered(as_json: bool) -> list[Processor]:
     if not as_json:
-        return [structlog.dev.ConsoleRenderer()]
+        # The plain form, since the pretty one shows local variables: prompts and keys among them.
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     return [
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(),

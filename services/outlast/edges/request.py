@@ -44,6 +44,20 @@ def encode(
     now: datetime,
 ) -> Encoded:
     """The record of the job. Raises ``PublishRefused`` that says which argument is wrong."""
+    try:
+        return _encoded(body, terms, kafka, source=source, now=now)
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise PublishRefused(f"an argument cannot be sent: {error}") from error
+
+
+def _encoded(
+    body: Mapping[str, object] | bytes | str,
+    terms: Terms,
+    kafka: Kafka,
+    *,
+    source: str,
+    now: datetime,
+) -> Encoded:
     if fault_in_id(terms.job_id.encode(errors="replace")) or not terms.job_id.isascii():
         raise PublishRefused("job_id is 1 to 128 printable ASCII characters")
     value = _body(body)

@@ -36,7 +36,7 @@ def read_error(payload: object) -> ErrorBody:
     (FastAPI), ``{"code": …, "message": …}`` (DashScope), ``{"type": "error", …}`` (Anthropic).
     """
     if isinstance(payload, list):
-        return read_error(payload[0]) if payload else ErrorBody()
+        payload = payload[0] if payload else None
     if not isinstance(payload, Mapping):
         return ErrorBody()
     inner = payload.get("error")

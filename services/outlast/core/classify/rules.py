@@ -79,7 +79,7 @@ OPENAI: Final = (
 
 DEEPSEEK: Final = (
     # Its codes mislead (a missing balance is "invalid_request_error"): the text comes first.
-    phrase(BLOCKED, "insufficient balance"),
+    phrase(BLOCKED, "insufficient balance", on=(400, 402, 429)),
     phrase(POLICY, "content exists risk"),
     phrase(MISROUTED, "model not exist"),
 )
@@ -107,9 +107,9 @@ ANTHROPIC: Final = (
 COMPATIBLE: Final = (
     # OpenRouter: our own calls in flight hold the budget, it is not gone.
     code(LATER, "openrouter_in_flight_budget"),
-    phrase(POLICY, "moderation", "flagged", on=(403,)),
+    phrase(POLICY, "moderation", "flagged", "guardrail", on=(403,)),
     # Together: 403 is input + max_tokens above the context (text seen in client code only).
-    phrase(TOO_LONG, "max_new_tokens", on=(403,)),
+    phrase(TOO_LONG, "max_new_tokens", "max_tokens", "context length", on=(403,)),
     # llama.cpp: a job's fault in the disguise of a 500.
     phrase(REJECTED, "mmproj", on=(500,)),
     # Gemini; billing or region. Its 400 INVALID_ARGUMENT goes by the text, then by the status.

@@ -22,6 +22,7 @@ STATUSES: Final[Mapping[int, VerdictWord]] = {
     403: BLOCKED,
     404: MISROUTED,
     405: MISROUTED,
+    410: MISROUTED,  # the model has been withdrawn
     407: DOWN,  # a proxy stands in between and wants to know who we are
     408: AMBIGUOUS,
     409: LATER,

@@ -20,7 +20,9 @@ async def depths(
     there = await partitions(names, admin)
     found = dict.fromkeys(names, 0)
     for group, topics in groups.items():
-        wanted = [TopicPartition(name, each) for name in topics for each in range(there[name])]
+        wanted = [
+            TopicPartition(name, each) for name in topics for each in range(there.get(name, 0))
+        ]
         commits = await committed(group, wanted, admin)
         ends = await consumer.end_offsets(wanted)
         for tp in wanted:

@@ -21,7 +21,8 @@ __all__ = [
     "table",
 ]
 
-MIN_IN_SYNC: Final = "min.insync.replicas"
+AT_LEAST: Final = frozenset({"retention.ms", "min.insync.replicas"})
+"""Settings that are raised where they are too low, and left where somebody set them higher."""
 DURABLE: Final = 3
 """Replicas from which on two of them must have a record before it is acknowledged."""
 
@@ -182,8 +183,15 @@ def _configured(topic: Topic, kafka: Kafka) -> int | None:
 def _changes(topic: Topic, found: Found, kafka: Kafka) -> Iterator[Change]:
     for setting, wanted in _settings(topic, kafka, found.replicas).items():
         is_ = found.settings.get(setting)
+        if setting in AT_LEAST and is_ is not None and _is_more(is_, wanted):
+            continue  # an operator's longer retention is never cut
         if is_ is None or set(is_.split(",")) != set(wanted.split(",")):
             yield Change(topic=topic.name, setting=setting, found=is_, wanted=wanted)
+
+
+def _is_more(found: str, wanted: str) -> bool:
+    """Whether a setting allows more than is wanted; -1 is without limit."""
+    return found == "-1" or (found.isdigit() and int(found) > int(wanted))
 
 
 def _growth(topic: Topic, found: Found, kafka: Kafka) -> Iterator[Growth]:

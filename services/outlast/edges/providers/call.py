@@ -72,13 +72,25 @@ class ProviderCall:
             target: its model counts; the provider is the one this was made for.
             seconds_left: until the job's deadline, which cuts the call.
         """
-        request = self._request(self._family.request(body, target.model))
+        try:
+            request = self._request(self._family.request(body, target.model))
+        except (TypeError, ValueError, RecursionError) as error:
+            note = f"the request cannot be put into {self._family.name}'s form: {error}"[:200]
+            return Verdict(word=VerdictWord.JOB_REJECTED, note=note)
         try:
             outcome = await Exchange(self._provider.clocks, seconds_left).run(
                 self._transport, request
             )
         except AnswerTooLarge as error:
             return _too_large(error.status)
+        try:
+            return self._judged(outcome, target)
+        except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
+            # The call is paid for: an answer that cannot be read must not lead to another one.
+            note = f"the answer cannot be read: {type(error).__name__}"
+            return Verdict(word=VerdictWord.AMBIGUOUS, note=note)
+
+    def _judged(self, outcome: Outcome, target: Target) -> Verdict:
         outcome, answer = self._translated(outcome)
         verdict = classify(self._provider.family, outcome, self._now())
         if verdict.word is VerdictWord.SUCCEEDED and isinstance(outcome, Answered):

@@ -69,7 +69,7 @@ class ClocksShape(Table):
     """``clocks`` of a provider."""
 
     connect_seconds: Seconds = 5.0
-    first_token_seconds: Seconds = 120.0
+    first_token_seconds: Seconds = 600.0
     idle_seconds: Seconds = 60.0
     total_seconds: Seconds = 600.0
 
