@@ -25,8 +25,9 @@ Ended = Mapping[str, tuple[int, Status]]
 class Report:
     """accepted = succeeded + dead_lettered + expired + cancelled + open + lost, each id once.
 
-    A job counts by its latest run. ``lost`` and ``conflicts`` are job ids; a conflict is an id
-    that was published with more than one body, and its first body is counted like any job.
+    A job counts by its latest run. ``open_ids``, ``lost`` and ``conflicts`` are job ids; a
+    conflict is an id that was published with more than one body, and its first body is counted
+    like any job.
     """
 
     accepted: int = 0
@@ -35,6 +36,7 @@ class Report:
     expired: int = 0
     cancelled: int = 0
     open: int = 0
+    open_ids: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
 
@@ -47,6 +49,7 @@ class Report:
             "expired": self.expired,
             "cancelled": self.cancelled,
             "open": self.open,
+            "open_ids": list(self.open_ids),
             "lost": len(self.lost),
             "lost_ids": list(self.lost),
             "conflicts": len(self.conflicts),
@@ -95,6 +98,7 @@ def reconcile(accepted: Accepted, ended: Ended, open_: Mapping[str, int]) -> Rep
         expired=counts[Status.EXPIRED],
         cancelled=counts[Status.CANCELLED],
         open=counts["open"],
+        open_ids=tuple(job_id for job_id, place in places.items() if place == "open"),
         lost=tuple(job_id for job_id, place in places.items() if place == "lost"),
         conflicts=tuple(sorted(accepted.conflicts)),
     )

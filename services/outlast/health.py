@@ -8,11 +8,16 @@ stale one.
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 from outlast.core.breaker import Breaker
 from outlast.ports import HealthPorts
+from outlast_schemas.health import BreakerWord
 from outlast_schemas.vitals import Vitals
 
 __all__ = ["VerdictOwner"]
+
+log = structlog.get_logger()
 
 REWRITE_MS: Final = 10_000
 SILENT_MS: Final = 30_000
@@ -63,6 +68,9 @@ class VerdictOwner:
     async def _replace(self, before: Breaker, after: Breaker) -> None:
         provider, now = after.provider, self._ports.clock.now()
         self._breakers[provider] = after
+        if (before.state is BreakerWord.CLOSED) != (after.state is BreakerWord.CLOSED):
+            event = "health.closed" if after.state is BreakerWord.CLOSED else "health.opened"
+            log.warning(event, provider=provider, evidence=after.evidence)
         old = now - self._written.get(provider, 0) >= REWRITE_MS
         if old or before.health(0, 0) != after.health(0, 0):
             self._written[provider] = now

@@ -27,6 +27,8 @@ async def ended(world: Scene, *arguments: str, **environ: str) -> tuple[int, str
     ("arguments", "environ", "code", "says"),
     [
         ((), {"DEEPSEEK_API_KEY": ""}, 2, "DEEPSEEK_API_KEY"),
+        # every missing key is named, not only the first
+        ((), {"DEEPSEEK_API_KEY": "", "OPENAI_API_KEY": ""}, 2, "OPENAI_API_KEY"),
         (("work", "--provider", "nobody"), {}, 2, "nobody"),
         ((), {"OUTLAST_KAFKA__PREFIX": "not-there"}, 2, "outlast topics apply"),
         ((), {"OUTLAST_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:9"}, 3, "127.0.0.1:9"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from outlast.cli import app
+from outlast.cli.commands import app
 from outlast.edges.codec import Encoded
 from outlast_schemas.topics import Topics
 from tests.kafka.cluster import place
@@ -221,3 +221,19 @@ async def test_ctrl_c_ends_quietly(kafka: str) -> None:
 
     assert following.returncode == 130
     assert (out, err) == (b"", b"")
+
+
+def test_ctrl_c_before_anything_is_loaded_leaves_quietly() -> None:
+    """Loading takes most of a second; the signal lands in the middle of it."""
+    program = (
+        "import os, signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'outlast.cli.commands': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from outlast.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+
+    assert (done.returncode, done.stderr) == (130, b"")

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 
 from outlast.core.verdict import Verdict
 from outlast.edges import pool as module
@@ -284,3 +285,14 @@ async def test_a_probe_waits_for_its_time_and_is_given_up_when_the_pool_stops() 
 
     assert provider.probes == 0
     assert not [task for task in asyncio.all_tasks() if "_probe_once" in repr(task)]
+
+
+async def test_what_only_an_operator_can_mend_is_said_once_a_minute() -> None:
+    provider = Provider()
+    with structlog.testing.capture_logs() as said:
+        for number in range(3):
+            provider.pool.ended(f"j{number}", a_verdict(V.ACCOUNT_BLOCKED))
+        provider.pool.ended("j3", a_verdict(V.MISROUTED))
+
+    assert [each["event"] for each in said] == ["work.account_blocked", "work.misrouted"]
+    assert "providers.deepseek.api_key_env" in said[0]["look_at"]

@@ -41,12 +41,12 @@ def accepted(*jobs: Job) -> Accepted:
         (["a"], [("a", Status.DEAD_LETTERED, 0)], {}, Report(accepted=1, dead_lettered=1)),
         (["a"], [("a", Status.EXPIRED, 0)], {}, Report(accepted=1, expired=1)),
         (["a"], [("a", Status.CANCELLED, 0)], {}, Report(accepted=1, cancelled=1)),
-        (["a"], [], {"a": 0}, Report(accepted=1, open=1)),
+        (["a"], [], {"a": 0}, Report(accepted=1, open=1, open_ids=("a",))),
         (["a"], [], {}, Report(accepted=1, lost=("a",))),
         # its record is not committed yet, and its result is there already: it has ended
         (["a"], [("a", Status.SUCCEEDED, 0)], {"a": 0}, Report(accepted=1, succeeded=1)),
         # replayed after the jobs topic was read: the later run counts
-        (["a"], [("a", Status.EXPIRED, 0)], {"a": 1}, Report(accepted=1, open=1)),
+        (["a"], [("a", Status.EXPIRED, 0)], {"a": 1}, Report(accepted=1, open=1, open_ids=("a",))),
         # a crash between a result and its commit wrote two results of one run: the first stands
         (
             ["a"],
@@ -85,7 +85,7 @@ def test_another_body_under_the_same_id_is_a_conflict_counted_apart() -> None:
 
     report = reconcile(came, collect([ended("a", Status.SUCCEEDED)]), {"b": 0})
 
-    assert report == Report(accepted=2, succeeded=1, open=1, conflicts=("b",))
+    assert report == Report(accepted=2, succeeded=1, open=1, open_ids=("b",), conflicts=("b",))
 
 
 class MovingArchive:
@@ -133,7 +133,7 @@ async def test_a_job_seen_in_a_later_round_is_not_lost() -> None:
     where = [Open(job_id="a", replays=0, topic="outlast.parked")]
     archive = MovingArchive([job("a")], [[]], [[], [], where])
 
-    assert await audit(archive) == Report(accepted=1, open=1)
+    assert await audit(archive) == Report(accepted=1, open=1, open_ids=("a",))
 
 
 async def test_only_what_three_rounds_miss_is_lost_and_named() -> None:

@@ -42,7 +42,7 @@ async def run(settings: Settings, selection: Selection, environ: Mapping[str, st
     """
     private.check()
     pools = _pools(settings, selection)
-    keys = {each.name: api_key(each, environ) for each in pools}
+    keys = _keys(pools, environ)
     cluster = await connect(settings.kafka)
     await _check_topics(settings)
     parts = await Parts.connected(
@@ -76,6 +76,20 @@ def _pools(settings: Settings, selection: Selection) -> tuple[Provider, ...]:
             or ["no provider is configured: add [providers.<name>] to outlast.toml"]
         )
     return tuple(known[name] for name in selection.providers or tuple(known))
+
+
+def _keys(pools: tuple[Provider, ...], environ: Mapping[str, str]) -> dict[str, str | None]:
+    """Each pool's key. Raises ``SettingsError`` that names every one that is missing."""
+    keys: dict[str, str | None] = {}
+    mistakes: list[str] = []
+    for pool in pools:
+        try:
+            keys[pool.name] = api_key(pool, environ)
+        except SettingsError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise SettingsError(mistakes)
+    return keys
 
 
 async def _check_topics(settings: Settings) -> None:

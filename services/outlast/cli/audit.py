@@ -52,14 +52,15 @@ def _print(report: Report) -> None:
         ("lost", len(report.lost)),
     ]
     table(["jobs", "count"], [(name, f"{count:,}") for name, count in rows], numbers="count")
+    _name("open", report.open_ids, style="yellow")
     _name("lost", report.lost)
     _name("published again with another body", report.conflicts)
 
 
-def _name(what: str, ids: tuple[str, ...]) -> None:
+def _name(what: str, ids: tuple[str, ...], style: str = "bold red") -> None:
     if not ids:
         return
-    line(f"{what}: {len(ids)}", style="bold red")
+    line(f"{what}: {len(ids)}", style=style)
     for job_id in ids[:NAMED]:
         line(f"  {job_id}")
     if len(ids) > NAMED:

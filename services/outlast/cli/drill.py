@@ -1,6 +1,7 @@
 """``outlast drill``: the product's own fire drill."""
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from outlast.cli.invocation import settings_of
-from outlast.cli.terminal import line, out, print_json
+from outlast.cli.terminal import err, line, out, print_json
 from outlast.drill.outage import Drill, Drilled
 from outlast.drill.outage import drill as run_drill
 from outlast.drill.report import print_report, report_json
@@ -54,7 +55,7 @@ def outage(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object at the end.")] = False,
 ) -> None:
     """Run the drill; exits with 1 when a job is lost or has not ended."""
-    logs.configure(environment())
+    logs.configure(environment(), libraries=logging.CRITICAL)
     servers = bootstrap_servers or settings_of(context).kafka.bootstrap_servers
     local = LocalModel(local_url, local_model) if local_url else None
     outcome: list[Drilled] = []
@@ -67,7 +68,7 @@ def outage(
             print_report(out, drilled.seen, drilled.report, drilled.simulated)
 
     wanted = Drill(bootstrap_servers=servers, jobs=jobs, local=local, keep=keep, seconds=seconds)
-    asyncio.run(_ending_on_signals(run_drill(wanted, out, ended, _print_next)))
+    asyncio.run(_ending_on_signals(run_drill(wanted, err if as_json else out, ended, _print_next)))
     if not outcome or outcome[0].report.lost or outcome[0].report.open:
         raise typer.Exit(1)
 

@@ -58,6 +58,8 @@ async def _print_all(
                 if job in (None, result.job_id):
                     count += 1
                     _print(result, as_json, whole=job is not None)
+                if follow and job is not None and job == result.job_id:
+                    break
         return count
 
 

@@ -13,7 +13,7 @@ from outlast.cli.bodies import bodies_of
 from outlast.cli.invocation import settings_of
 from outlast.cli.terminal import err, line, print_json
 from outlast.client import AsyncClient, Job
-from outlast.core.policy import OnAmbiguous
+from outlast.core.policy import Catalogue, OnAmbiguous
 from outlast.edges.settings import Kafka
 
 __all__ = ["register"]
@@ -64,7 +64,14 @@ def submit(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Publish, and print the id of each job that the broker has acknowledged."""
+    kafka = settings_of(context).kafka
     bodies = bodies_of(text, file, model)
+    for number, body in enumerate(bodies, 1):
+        if len(body) > kafka.max_body_bytes:
+            raise typer.BadParameter(
+                f"body {number} has {len(body):,} bytes; the limit is {kafka.max_body_bytes:,} "
+                "(kafka.max_body_bytes); nothing was published"
+            )
     if job_id is not None and len(bodies) > 1:
         raise typer.BadParameter("it is for a single job", param_hint="--job-id")
     terms: dict[str, Any] = {
@@ -76,8 +83,16 @@ def submit(
         "results": results,
         "headers": _headers(header or []),
     }
+    _warn(settings_of(context).catalogue, route)
     jobs = [(job_id or str(uuid_utils.uuid7()), body) for body in bodies]
-    asyncio.run(_publish(settings_of(context).kafka, jobs, terms, as_json))
+    asyncio.run(_publish(kafka, jobs, terms, as_json))
+
+
+def _warn(catalogue: Catalogue, route: str | None) -> None:
+    """The stages decide by their own configuration; by this one it would be a dead letter."""
+    if route is not None and catalogue.routes and route not in catalogue.routes:
+        known = ", ".join(sorted(catalogue.routes))
+        err.print(f"warning: no route {route!r} is configured here ({known})", soft_wrap=True)
 
 
 async def _publish(

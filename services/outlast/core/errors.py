@@ -89,6 +89,8 @@ class PublishUnknown(OutlastError):
 class PublishRefused(OutlastError):
     """The job was not accepted; the message says why."""
 
+    exit_code = 2
+
 
 class JobFailed(OutlastError):
     """The run of a job ended without success."""

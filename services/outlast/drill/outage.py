@@ -116,7 +116,8 @@ async def _performed(
             watch.tell("all jobs ended" if all_ended else "some jobs have not ended yet")
         finally:
             telling.cancel()
-            screen.refresh()
+    # The picture has gone; what stays is the timeline, whole.
+    screen.refresh()
 
 
 async def _tell(screen: Screen) -> None:

@@ -36,9 +36,11 @@ class Screen:
             yield
             return
         # No thread of rich's: the picture is drawn where the event loop already orders things.
-        with Live(get_renderable=self.drawn, console=self.console, auto_refresh=False) as picture:
-            self.picture = picture
+        with Live(
+            get_renderable=self.drawn, console=self.console, auto_refresh=False, transient=True
+        ) as self.picture:
             yield
+        self.picture = None
 
     def refresh(self) -> None:
         """Draw anew; without a terminal print the events that have not been printed yet."""

@@ -26,6 +26,12 @@ URGENT_STREAK: Final = 5
 REMEMBERED: Final = 200
 RECENT_MS: Final = 30_000
 WELL_BELOW: Final = 0.10
+TOLD_EVERY_MS: Final = 60_000
+MENDED_BY: Final = {
+    VerdictWord.ACCOUNT_BLOCKED: ("work.account_blocked", "api_key_env, and the account's balance"),
+    VerdictWord.MISROUTED: ("work.misrouted", "base_url, and the models in the routes' targets"),
+}
+"""Verdicts that pass by no waiting, and the settings that cause them."""
 
 
 class Share:
@@ -90,6 +96,7 @@ class ProviderPool:
         self._succeeded = self._failures = self._streak = 0
         self._served = self._failed = 0
         self._note: str | None = None
+        self._told: dict[VerdictWord, int] = {}
         self._urgent = asyncio.Event()
         self._probing: asyncio.Task[None] | None = None
         self._probed: str | None = None
@@ -135,6 +142,7 @@ class ProviderPool:
     def ended(self, job_id: str, verdict: Verdict) -> None:
         """Count what the call says of the provider."""
         failed = verdict.evidence
+        self._tell_operator(verdict)
         self._recent.append((self._clock.now(), job_id, failed))
         if verdict.word is VerdictWord.SUCCEEDED:
             self._succeeded += 1
@@ -147,6 +155,18 @@ class ProviderPool:
             self._note = verdict.note
             if self._streak == URGENT_STREAK:
                 self._urgent.set()
+
+    def _tell_operator(self, verdict: Verdict) -> None:
+        """What only an operator can mend, once a minute: the jobs go elsewhere, or wait."""
+        if verdict.word not in MENDED_BY:
+            return
+        now = self._clock.now()
+        if now - self._told.get(verdict.word, 0) < TOLD_EVERY_MS:
+            return
+        self._told[verdict.word] = now
+        event, setting = MENDED_BY[verdict.word]
+        look_at = f"providers.{self._provider}.{setting}"
+        log.error(event, provider=self._provider, note=verdict.note, look_at=look_at)
 
     def does_well(self, job_id: str) -> bool:
         """Whether under 10 % of the others' calls of the last 30 s failed, and some were made."""

@@ -64,8 +64,7 @@ async def connect(kafka: Kafka) -> Cluster:
             about = await client.describe_cluster()
     except (KafkaError, OSError, TimeoutError, ValueError) as error:
         raise KafkaUnreachable(
-            f"no Kafka broker answers at {kafka.bootstrap_servers}: "
-            f"{str(error) or type(error).__name__}. "
+            f"no Kafka broker answers at {kafka.bootstrap_servers} ({type(error).__name__}). "
             "Is it running? The address is kafka.bootstrap_servers in outlast.toml, "
             "or OUTLAST_KAFKA__BOOTSTRAP_SERVERS."
         ) from error

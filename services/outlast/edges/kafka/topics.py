@@ -49,7 +49,20 @@ async def plan(
     made = compare(kafka, catalogue, found, replicas=cluster.replication_factor)
     counts = {name: topic.partitions for name, topic in found.items()}
     unknown = await unbegun(kafka, _reads(kafka, catalogue), counts, admin)
-    return replace(made, beginnings=unknown)
+    orphans = _orphans(kafka, names, await partitions(None, admin))
+    return replace(made, beginnings=unknown, notes=(*made.notes, *orphans))
+
+
+def _orphans(kafka: Kafka, names: list[str], there: Iterable[str]) -> Iterable[str]:
+    """A note for each pool's topic whose provider is not configured: nobody reads it."""
+    prefix = Topics(kafka.prefix).work("")
+    for name in sorted(there):
+        if name.startswith(prefix) and name not in names:
+            provider = name.removeprefix(prefix)
+            yield (
+                f"{name} is there and no provider {provider!r} is configured: jobs in it wait "
+                "for nobody. Put the provider back until `outlast audit` shows none open"
+            )
 
 
 async def apply(
