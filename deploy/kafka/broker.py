@@ -100,7 +100,7 @@ class Broker:
             _signal(pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
         while self.pids and time.monotonic() < deadline:
-            time.sleep(0.02)
+            time.sleep(0.02)  # the nodes may be another process's children: only polling tells
         if self.pids:
             for node in self.pids:
                 self.kill(node)
@@ -114,7 +114,7 @@ class Broker:
         """SIGKILL, as a power cut would; `start()` brings the node back with its data."""
         while (pid := self._pid(node)) is not None:
             _signal(pid, signal.SIGKILL)
-            time.sleep(0.02)
+            time.sleep(0.02)  # as in stop(); a killed process is gone in milliseconds
         self._children.pop(node, None)
         self._pid_file(node).unlink(missing_ok=True)
 
@@ -211,7 +211,7 @@ class Broker:
                 raise BrokerError(
                     f"Kafka did not answer within {START_SECONDS:.0f} s: see {self.log()}"
                 )
-            time.sleep(0.03)
+            time.sleep(0.03)  # a broker announces nothing: it is asked until it answers
 
     def _reason(self, node: int) -> str:
         with self.log(node).open("rb") as log:

@@ -67,7 +67,10 @@ async def test_the_drill_says_the_same_to_programs(kafka: str) -> None:
     assert served == {"deepseek", "openai", "anthropic", "local"}
 
 
-async def test_ctrl_c_stops_all_that_the_drill_started(kafka: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_stops_all_that_the_drill_started(
+    kafka: str, number: signal.Signals
+) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "outlast.cli", "drill", "outage", "--bootstrap-servers", kafka),
         stdout=asyncio.subprocess.PIPE,
@@ -80,7 +83,7 @@ async def test_ctrl_c_stops_all_that_the_drill_started(kafka: str) -> None:
         while b"publishing" not in said:
             said += await process.stdout.readline()
         children = children_of(process.pid)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         rest = await process.stdout.read()
         code = await process.wait()
 

@@ -173,3 +173,14 @@ async def test_check_names_what_is_missing_and_the_command_that_mends_it(kafka: 
         await where.apply()
 
         await topics.check(where.kafka, needed, where.admin)
+
+
+async def test_a_pool_whose_provider_is_gone_from_the_configuration_is_named(kafka: str) -> None:
+    async with place(kafka) as where:
+        await where.apply()
+        without = replace(where, catalogue=replace(where.catalogue, providers={}))
+
+        notes = [note for note in (await without.plan()).notes if "work.local" in note]
+        assert len(notes) == 1
+        assert "no provider 'local' is configured" in notes[0]
+        assert not any("work.local" in note for note in (await where.plan()).notes)

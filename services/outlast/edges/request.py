@@ -45,29 +45,22 @@ def encode(
 ) -> Encoded:
     """The record of the job. Raises ``PublishRefused`` that says which argument is wrong."""
     try:
-        return _encoded(body, terms, kafka, source=source, now=now)
+        if fault_in_id(terms.job_id.encode(errors="replace")) or not terms.job_id.isascii():
+            raise PublishRefused("job_id is 1 to 128 printable ASCII characters")
+        value = _body(body)
+        headers = [
+            *_cloud_event(terms.job_id, source, now),
+            *_terms(terms),
+            *_further(terms.headers),
+        ]
+        size = sum(len(name) + len(raw) for name, raw in headers)
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise PublishRefused(f"an argument cannot be sent: {error}") from error
-
-
-def _encoded(
-    body: Mapping[str, object] | bytes | str,
-    terms: Terms,
-    kafka: Kafka,
-    *,
-    source: str,
-    now: datetime,
-) -> Encoded:
-    if fault_in_id(terms.job_id.encode(errors="replace")) or not terms.job_id.isascii():
-        raise PublishRefused("job_id is 1 to 128 printable ASCII characters")
-    value = _body(body)
     if len(value) > kafka.max_body_bytes:
         raise PublishRefused(
             f"the body has {len(value):,} bytes; the limit is {kafka.max_body_bytes:,} "
             "(kafka.max_body_bytes)"
         )
-    headers = [*_cloud_event(terms.job_id, source, now), *_terms(terms), *_further(terms.headers)]
-    size = sum(len(name) + len(raw) for name, raw in headers)
     if size > HEADER_ROOM:
         raise PublishRefused(f"the headers have {size:,} bytes; room is {HEADER_ROOM:,}")
     return Encoded(Topics(kafka.prefix).jobs, terms.job_id.encode(), value, [*headers])

@@ -41,11 +41,6 @@ class Cluster:
         """Three where the cluster has three brokers, else one."""
         return 3 if self.brokers >= BROKERS_FOR_DURABILITY else 1
 
-    @property
-    def min_insync_replicas(self) -> int:
-        """Two of three; one of one."""
-        return 2 if self.brokers >= BROKERS_FOR_DURABILITY else 1
-
 
 def addresses(kafka: Kafka) -> dict[str, Any]:
     """The arguments every aiokafka client takes."""

@@ -1,0 +1,39 @@
+"""What a client may be given by mistake: refused with a reason, never with a stray exception."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from outlast.core.errors import PublishRefused
+from outlast.edges.request import Terms, encode
+from outlast.edges.settings import Kafka
+
+NOW = datetime(2026, 3, 30, tzinfo=UTC)
+EARLY = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5)))
+
+
+@pytest.mark.parametrize(
+    ("body", "terms"),
+    [
+        ("\udcff", {}),  # what a shell makes of bytes that are no UTF-8
+        ({"messages": {1, 2}}, {}),
+        ({}, {"headers": {"a": 1}}),
+        ({}, {"headers": {"a": None}}),
+        ({}, {"job_id": 5}),
+        ({}, {"job_id": "x" * 129}),
+        ({}, {"route": "\udcff"}),
+        ({}, {"deadline": EARLY}),
+    ],
+)
+def test_what_cannot_be_sent_is_refused(body: Any, terms: dict[str, Any]) -> None:
+    asked = Terms(**{"job_id": "j-1", **terms})
+
+    with pytest.raises(PublishRefused):
+        encode(body, asked, Kafka(), source="test", now=NOW)
+
+
+def test_what_can_be_sent_is_keyed_by_the_job_id() -> None:
+    record = encode({"messages": []}, Terms(job_id="j-1"), Kafka(), source="test", now=NOW)
+
+    assert (record.topic, record.key) == ("outlast.jobs", b"j-1")
