@@ -9,15 +9,44 @@ The map of the stages; a job is a token that each of them moves on, and only the
     park     parked              work.<provider>, parked, dead-letters, results
     health   vitals              health (the verdict on each provider, which every stage reads)
 
-A backend needs :class:`AsyncClient`; it publishes to jobs and reads results.
+A backend needs :class:`AsyncClient`, or :class:`Client` where it has no event loop: they publish
+to jobs and read results.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from outlast.client import AsyncClient, Job, JobFailed, PublishRefused, PublishUnknown, Result
+    from outlast.client import (
+        AsyncClient,
+        Client,
+        Job,
+        JobFailed,
+        Kafka,
+        NewJob,
+        OutlastError,
+        PublishRefused,
+        PublishUnknown,
+        Receipt,
+        Result,
+        Results,
+        ResultStream,
+    )
 
-__all__ = ["AsyncClient", "Job", "JobFailed", "PublishRefused", "PublishUnknown", "Result"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Job",
+    "JobFailed",
+    "Kafka",
+    "NewJob",
+    "OutlastError",
+    "PublishRefused",
+    "PublishUnknown",
+    "Receipt",
+    "Result",
+    "ResultStream",
+    "Results",
+]
 
 
 def __getattr__(name: str) -> object:

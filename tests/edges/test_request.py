@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from outlast.core.errors import PublishRefused
-from outlast.edges.request import Terms, encode
+from outlast.edges.request import Envelope, Terms
 from outlast.edges.settings import Kafka
 
 NOW = datetime(2026, 3, 30, tzinfo=UTC)
@@ -20,6 +20,7 @@ EARLY = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5)))
         ({"messages": {1, 2}}, {}),
         ({}, {"headers": {"a": 1}}),
         ({}, {"headers": {"a": None}}),
+        ({}, {"operation": "images"}),
         ({}, {"job_id": 5}),
         ({}, {"job_id": "x" * 129}),
         ({}, {"route": "\udcff"}),
@@ -27,13 +28,13 @@ EARLY = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5)))
     ],
 )
 def test_what_cannot_be_sent_is_refused(body: Any, terms: dict[str, Any]) -> None:
-    asked = Terms(**{"job_id": "j-1", **terms})
+    job_id = terms.pop("job_id", "j-1")
 
     with pytest.raises(PublishRefused):
-        encode(body, asked, Kafka(), source="test", now=NOW)
+        Envelope(Terms(**terms), Kafka(), source="test").encode(body, job_id, NOW)
 
 
 def test_what_can_be_sent_is_keyed_by_the_job_id() -> None:
-    record = encode({"messages": []}, Terms(job_id="j-1"), Kafka(), source="test", now=NOW)
+    record = Envelope(Terms(), Kafka(), source="test").encode({"messages": []}, "j-1", NOW)
 
     assert (record.topic, record.key) == ("outlast.jobs", b"j-1")

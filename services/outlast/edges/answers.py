@@ -1,7 +1,9 @@
 """Reads a result record back: what a backend gets of a run that ended."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -12,7 +14,7 @@ from outlast_schemas import headers as h
 from outlast_schemas.dead_letter import Reason
 from outlast_schemas.result import Status
 
-__all__ = ["Result", "header", "reason_of", "result_of"]
+__all__ = ["Result", "acknowledged_by", "header", "reason_of", "result_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +22,9 @@ class Result:
     """How one run of a job ended.
 
     ``replays`` counts the runs before this one; ``body`` is the parsed answer, an OpenAI-shaped
-    completion or error; ``provider`` and ``model`` say who answered, if anybody did; ``attempts``
-    counts the calls of all providers in this run.
+    completion, embeddings list or error; ``provider`` and ``model`` say who answered, if anybody
+    did; ``attempts`` counts the calls of all providers in this run; ``cost`` is in US dollars,
+    where the provider reports it or its prices are configured; ``headers`` are the job's own.
     """
 
     job_id: str
@@ -32,6 +35,20 @@ class Result:
     model: str | None = None
     route: str | None = None
     attempts: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost: Decimal | None = None
+    headers: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    _acknowledge: Callable[[], None] | None = field(default=None, repr=False, compare=False)
+
+    async def ack(self) -> None:
+        """Say that it is handled: it will not come again. For ``results(…, ack="manual")``.
+
+        It is committed within 50 ms when all is well, and when the stream is closed; acknowledged
+        again, or in another mode, nothing happens.
+        """
+        if self._acknowledge is not None:
+            self._acknowledge()
 
     @property
     def text(self) -> str | None:
@@ -52,6 +69,11 @@ class Result:
         raise JobFailed(f"job {self.job_id} ended as {self.status.value}: {why}")
 
 
+def acknowledged_by(result: Result, acknowledge: Callable[[], None]) -> Result:
+    """The same result, which can be acknowledged."""
+    return replace(result, _acknowledge=acknowledge)
+
+
 def result_of(record: Record) -> Result | None:
     """The result that a record holds; ``None`` when somebody wrote something else there."""
     headers = list(record.headers)
@@ -65,9 +87,32 @@ def result_of(record: Record) -> Result | None:
             model=header(headers, h.MODEL),
             route=header(headers, h.ROUTE),
             attempts=int(header(headers, h.ATTEMPTS) or 0),
+            prompt_tokens=_number(header(headers, h.PROMPT_TOKENS)),
+            completion_tokens=_number(header(headers, h.COMPLETION_TOKENS)),
+            cost=_amount(header(headers, h.COST)),
+            headers=_foreign(headers),
         )
     except ValueError:  # of a number, of a status, of JSON
         return None
+
+
+def _number(text: str | None) -> int | None:
+    return None if text is None else int(text)
+
+
+def _amount(text: str | None) -> Decimal | None:
+    try:
+        return None if text is None else Decimal(text)
+    except InvalidOperation:
+        return None
+
+
+def _foreign(headers: Iterable[tuple[str, bytes | None]]) -> Mapping[str, bytes]:
+    """The headers the publisher set for its own purposes."""
+    ours = (*h.OURS, h.CONTENT_TYPE)
+    return MappingProxyType(
+        {name: raw for name, raw in headers if raw is not None and not name.startswith(ours)}
+    )
 
 
 def reason_of(result: Result) -> Reason | None:

@@ -1,4 +1,4 @@
-"""Makes the record of a job that a client publishes, and refuses what could not become one."""
+"""Makes the records of jobs that a client publishes, and refuses what could not become one."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,81 +8,91 @@ from typing import Final
 
 import orjson
 
-from outlast.core.admission import HEADER_ROOM, ON_AMBIGUOUS, fault_in_id
+from outlast.core.admission import HEADER_ROOM, ON_AMBIGUOUS, OPERATIONS, fault_in_id
 from outlast.core.errors import PublishRefused
 from outlast.edges.codec import Encoded
 from outlast.edges.settings import Kafka
 from outlast_schemas import headers as h
 from outlast_schemas.topics import Topics
 
-__all__ = ["Terms", "encode"]
+__all__ = ["Body", "Envelope", "Terms"]
 
-FREE: Final = frozenset({h.OPERATION, h.TENANT, h.LANE})
+Body = Mapping[str, object] | bytes | str
+"""A request: what is no bytes or text is written as JSON."""
+
+FREE: Final = frozenset({h.TENANT, h.LANE})
 """Headers of ours that have no argument of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """The arguments of ``publish``; ``ttl`` in seconds."""
+    """What holds for a job beside its body; ``ttl`` in seconds."""
 
-    job_id: str
     route: str | None = None
+    operation: str | None = None
     ttl: float | timedelta | None = None
     deadline: datetime | None = None
     scope: Iterable[str] | None = None
     on_ambiguous: str | None = None
     results: str | None = None
-    headers: Mapping[str, str | bytes] = field(default_factory=dict)
+    headers: Mapping[str, str | bytes] | None = field(default=None)
 
 
-def encode(
-    body: Mapping[str, object] | bytes | str,
-    terms: Terms,
-    kafka: Kafka,
-    *,
-    source: str,
-    now: datetime,
-) -> Encoded:
-    """The record of the job. Raises ``PublishRefused`` that says which argument is wrong."""
-    try:
-        if fault_in_id(terms.job_id.encode(errors="replace")) or not terms.job_id.isascii():
-            raise PublishRefused("job_id is 1 to 128 printable ASCII characters")
-        value = _body(body)
-        headers = [
-            *_cloud_event(terms.job_id, source, now),
-            *_terms(terms),
-            *_further(terms.headers),
+class Envelope:
+    """The part of the records that jobs on the same terms have in common, made once."""
+
+    def __init__(self, terms: Terms, kafka: Kafka, *, source: str) -> None:
+        """Raises ``PublishRefused`` that says which of the terms is wrong."""
+        self._topic = Topics(kafka.prefix).jobs
+        self._max_body_bytes = kafka.max_body_bytes
+        try:
+            self._source = source.encode()
+            self._headers = [*_terms(terms), *_further(terms.headers or {})]
+            size = sum(len(name) + len(raw) for name, raw in self._headers)
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise PublishRefused(f"an argument cannot be sent: {error}") from error
+        if size > HEADER_ROOM:
+            raise PublishRefused(f"the headers have {size:,} bytes; room is {HEADER_ROOM:,}")
+
+    def encode(self, body: Body, job_id: str, now: datetime) -> Encoded:
+        """The record of one job. Raises ``PublishRefused`` when the id or the body is wrong."""
+        key, value = _id(job_id), _bytes(body)
+        if len(value) > self._max_body_bytes:
+            raise PublishRefused(
+                f"the body has {len(value):,} bytes; the limit is {self._max_body_bytes:,} "
+                "(kafka.max_body_bytes)"
+            )
+        headers: list[tuple[str, bytes | None]] = [
+            (h.SPECVERSION, b"1.0"),
+            (h.ID, key),
+            (h.TYPE, _JOB_TYPE),
+            (h.SOURCE, self._source),
+            (h.TIME, _instant(now).encode()),
+            *self._headers,
         ]
-        size = sum(len(name) + len(raw) for name, raw in headers)
-    except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise PublishRefused(f"an argument cannot be sent: {error}") from error
-    if len(value) > kafka.max_body_bytes:
-        raise PublishRefused(
-            f"the body has {len(value):,} bytes; the limit is {kafka.max_body_bytes:,} "
-            "(kafka.max_body_bytes)"
-        )
-    if size > HEADER_ROOM:
-        raise PublishRefused(f"the headers have {size:,} bytes; room is {HEADER_ROOM:,}")
-    return Encoded(Topics(kafka.prefix).jobs, terms.job_id.encode(), value, [*headers])
+        return Encoded(self._topic, key, value, headers)
 
 
-def _body(body: Mapping[str, object] | bytes | str) -> bytes:
+_JOB_TYPE: Final = h.JOB_TYPE.encode()
+
+
+def _id(job_id: str) -> bytes:
+    try:
+        key = job_id.encode("ascii")
+    except (AttributeError, UnicodeEncodeError):
+        key = b""
+    if fault_in_id(key):
+        raise PublishRefused("job_id is 1 to 128 printable ASCII characters")
+    return key
+
+
+def _bytes(body: Body) -> bytes:
     if isinstance(body, bytes):
         return body
-    if isinstance(body, str):
-        return body.encode()
     try:
-        return orjson.dumps(dict(body))
+        return body.encode() if isinstance(body, str) else orjson.dumps(dict(body))
     except (TypeError, ValueError) as error:
         raise PublishRefused(f"the body cannot be written as JSON: {error}") from error
-
-
-def _cloud_event(job_id: str, source: str, now: datetime) -> Iterator[tuple[str, bytes]]:
-    yield h.SPECVERSION, b"1.0"
-    yield h.ID, job_id.encode()
-    yield h.TYPE, h.JOB_TYPE.encode()
-    yield h.SOURCE, source.encode()
-    yield h.TIME, _instant(now).encode()
 
 
 def _terms(terms: Terms) -> Iterator[tuple[str, bytes]]:
@@ -90,10 +100,10 @@ def _terms(terms: Terms) -> Iterator[tuple[str, bytes]]:
         yield h.ROUTE, _word("route", terms.route)
     if terms.results is not None:
         yield h.RESULTS, _word("results", terms.results)
+    if terms.operation is not None:
+        yield h.OPERATION, _one_of("operation", terms.operation, OPERATIONS)
     if terms.on_ambiguous is not None:
-        if terms.on_ambiguous not in ON_AMBIGUOUS:
-            raise PublishRefused(f"on_ambiguous is one of {', '.join(ON_AMBIGUOUS)}")
-        yield h.ON_AMBIGUOUS, terms.on_ambiguous.encode()
+        yield h.ON_AMBIGUOUS, _one_of("on_ambiguous", terms.on_ambiguous, ON_AMBIGUOUS)
     if terms.scope is not None:
         yield h.SCOPE, _scope(terms.scope)
     yield from _time(terms)
@@ -130,6 +140,12 @@ def _further(headers: Mapping[str, str | bytes]) -> Iterator[tuple[str, bytes]]:
 def _word(name: str, value: str) -> bytes:
     if not value.strip():
         raise PublishRefused(f"{name} is empty")
+    return value.encode()
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> bytes:
+    if value not in known:
+        raise PublishRefused(f"{name} is one of {', '.join(known)}")
     return value.encode()
 
 

@@ -48,6 +48,11 @@ class Slot:
                 return cls(name, held)
         raise SettingsError([f"{MOST} processes of this kind run on this host already"])
 
+    def release(self) -> None:
+        """Let another process here take it."""
+        if self._held is not None:
+            self._held.close()
+
 
 def _lock(group: str, name: str) -> IO[str] | None:
     folder = Path(tempfile.gettempdir()) / f"outlast-slots-{os.getuid()}"

@@ -42,6 +42,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         consumer: Callable[[], AIOKafkaConsumer],
         clock: BrokerClock,
         begin_at: str | None = None,
+        look_back_ms: int = LOOK_BACK_MS,
     ) -> None:
         """Prepare for the first assignment.
 
@@ -50,6 +51,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
             consumer: gives the current consumer.
             clock: for the look-back and for back-offs that end when the process drains.
             begin_at: ``earliest`` or ``latest`` where nothing is committed; ``None`` refuses.
+            look_back_ms: how much of a partition gained anew is read again.
         """
         self.name = name
         self.changed = asyncio.Event()
@@ -59,6 +61,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self._consumer = consumer
         self._clock = clock
         self._begin_at = begin_at
+        self._look_back_ms = look_back_ms
         self._marks: dict[TopicPartition, Watermark] = {}
         self._holes = Holes(name)
         self._open: tuple[TopicPartition, ...] = ()
@@ -238,9 +241,9 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
     async def _look_back(
         self, consumer: AIOKafkaConsumer, gained: frozenset[TopicPartition]
     ) -> dict[TopicPartition, int]:
-        if not gained:
+        if not gained or not self._look_back_ms:
             return {}
-        since = self._clock.now() - LOOK_BACK_MS
+        since = self._clock.now() - self._look_back_ms
         found = await consumer.offsets_for_times(dict.fromkeys(gained, since))
         return {tp: each.offset for tp, each in found.items() if each is not None}
 

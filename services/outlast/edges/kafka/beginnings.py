@@ -1,8 +1,8 @@
 """The first commit of every group, so that a missing offset always means something is wrong."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -20,7 +20,7 @@ from outlast.edges.kafka.connection import addresses, groupless_consumer
 from outlast.edges.kafka.topic_plan import Beginning
 from outlast.edges.settings import Kafka
 
-__all__ = ["begin", "committed", "unbegun"]
+__all__ = ["begin", "committed", "coordinated", "unbegun"]
 
 PATIENCE_SECONDS: Final = 30.0
 AGAIN_SECONDS: Final = 0.1
@@ -72,15 +72,21 @@ async def committed(
     wanted = list(partitions)
     if not wanted:
         return {}
+    found = await coordinated(
+        lambda: admin.list_consumer_group_offsets(group, partitions=wanted), group
+    )
+    return {tp: each for tp, each in found.items() if each.offset >= 0}
+
+
+async def coordinated(ask: Callable[[], Awaitable[Any]], group: str) -> Any:
+    """What ``ask`` returns, once the group has a coordinator. Raises ``TopicsError``."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 try:
-                    found = await admin.list_consumer_group_offsets(group, partitions=wanted)
+                    return await ask()
                 except NOT_YET:
                     await asyncio.sleep(AGAIN_SECONDS)
-                else:
-                    return {tp: each for tp, each in found.items() if each.offset >= 0}
     except (KafkaError, TimeoutError) as error:
         why = str(error) or type(error).__name__
         raise TopicsError(f"the offsets of {group} cannot be read: {why}") from error

@@ -1,4 +1,7 @@
-"""How every client of ours connects: one place for addresses, sizes, timeouts and durability."""
+"""How every client of ours connects: one place for addresses, sizes, timeouts and durability.
+
+What it is secured by is in :mod:`.security`, and comes with the addresses.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -9,21 +12,27 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from outlast.core.errors import KafkaUnreachable
+from outlast.edges.kafka.security import secured
+from outlast.edges.kafka.unreachable import explanation, nobody
 from outlast.edges.settings import Kafka
 from outlast_schemas.topics import HEADER_BYTES
 
 __all__ = [
     "Cluster",
+    "addresses",
     "admin",
     "connect",
     "fetch_bytes",
     "groupless_consumer",
     "largest_record",
+    "named",
     "producer",
 ]
 
 PATIENCE_SECONDS: Final = 8.0
-"""How long to wait for a first answer of a broker: the user hears within ten seconds."""
+"""How long to wait for a first answer of a broker."""
+HEARD_SECONDS: Final = 9.5
+"""Within ten seconds the user hears why there was none."""
 BATCH_BYTES: Final = 512 * 1024
 """The 16 KiB default costs ten times the CPU: all senders of a full batch wait for its drain."""
 BROKERS_FOR_DURABILITY: Final = 3
@@ -42,30 +51,51 @@ class Cluster:
         return 3 if self.brokers >= BROKERS_FOR_DURABILITY else 1
 
 
-def addresses(kafka: Kafka) -> dict[str, Any]:
-    """The arguments every aiokafka client takes."""
+def named(kafka: Kafka) -> dict[str, Any]:
+    """Where the cluster is, and who we are."""
     return {"bootstrap_servers": kafka.bootstrap_servers, "client_id": "outlast"}
+
+
+def addresses(kafka: Kafka) -> dict[str, Any]:
+    """The arguments every aiokafka client takes.
+
+    Raises ``SettingsError`` when a certificate or its key cannot be used.
+    """
+    return {**named(kafka), **secured(kafka)}
 
 
 async def connect(kafka: Kafka) -> Cluster:
     """Ask the cluster who it is.
 
-    Raises ``KafkaUnreachable`` within eight seconds, naming the address and the setting.
+    Raises:
+        KafkaUnreachable: within ten seconds, naming the address, the cause as far as it can be
+            told, and the setting to look at.
+        SettingsError: a certificate or its key cannot be used.
     """
+    end = asyncio.get_running_loop().time() + HEARD_SECONDS
+    try:
+        return await _asked(kafka)
+    except (KafkaError, OSError, TimeoutError, ValueError) as error:
+        raise KafkaUnreachable(await _explained(kafka, error, end)) from error
+
+
+async def _asked(kafka: Kafka) -> Cluster:
     client = admin(kafka)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await client.start()
             about = await client.describe_cluster()
-    except (KafkaError, OSError, TimeoutError, ValueError) as error:
-        raise KafkaUnreachable(
-            f"no Kafka broker answers at {kafka.bootstrap_servers} ({type(error).__name__}). "
-            "Is it running? The address is kafka.bootstrap_servers in outlast.toml, "
-            "or OUTLAST_KAFKA__BOOTSTRAP_SERVERS."
-        ) from error
     finally:
         await client.close()
     return Cluster(str(about["cluster_id"]), len(about["brokers"]))
+
+
+async def _explained(kafka: Kafka, error: Exception, end: float) -> str:
+    try:
+        async with asyncio.timeout_at(end):
+            return await explanation(kafka, error)
+    except TimeoutError:
+        return nobody(kafka, error)
 
 
 def admin(kafka: Kafka) -> AIOKafkaAdminClient:

@@ -1,22 +1,39 @@
 """Publishes single records and says plainly what became of each: acknowledged, refused, unknown."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.errors import KafkaError
 
-from outlast.core.errors import PublishRefused, PublishUnknown
+from outlast.core.errors import KafkaUnreachable, PublishRefused, PublishUnknown
 from outlast.core.lifecycle import Outgoing
 from outlast.edges.codec import Codec, Encoded
 from outlast.edges.kafka.connection import producer
 from outlast.edges.settings import Kafka
 
-__all__ = ["JobsPublisher", "Publisher"]
+__all__ = ["JobsPublisher", "Publisher", "Sending"]
 
 PATIENCE_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A record that the producer has taken and the broker has not acknowledged yet."""
+
+    key: bytes
+    what: str
+    ack: "asyncio.Future[Any]"
+    by: AIOKafkaProducer
+    until: float
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the broker has answered."""
+        return self.ack.done()
 
 
 class Publisher:
@@ -29,7 +46,6 @@ class Publisher:
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
-        self._overdue: set[asyncio.Task[Any]] = set()
 
     async def publish(self, record: Encoded, what: str) -> Any:
         """Return aiokafka's ``RecordMetadata`` once all in-sync replicas have the record.
@@ -41,68 +57,67 @@ class Publisher:
         Raises:
             PublishRefused: it was not accepted.
             PublishUnknown: no answer came in time; it may have been accepted or still be.
+            KafkaUnreachable: no broker answers; nothing was sent.
         """
-        sending = asyncio.create_task(self._sent(record))
+        return await self.outcome(await self.begin(record, what))
+
+    async def begin(self, record: Encoded, what: str) -> Sending:
+        """Hand the record to the producer; records of one partition keep the order of the calls.
+
+        Waits while the producer is full. Raises ``PublishRefused``, ``KafkaUnreachable``.
+        """
+        current = self._producer or await self._started()
+        until = asyncio.get_running_loop().time() + self._patience
         try:
-            # An idempotent producer never gives a record up: cancelling would unsend nothing.
-            return await asyncio.wait_for(asyncio.shield(sending), self._patience)
-        except TimeoutError:
-            self._overdue.add(sending)
-            sending.add_done_callback(self._forget)
-            raise PublishUnknown(
-                f"{what}: no acknowledgement within {self._patience:g} s; it may have been "
-                "accepted. Publishing it again with the same id is safe",
-                (record.key or b"").decode(),
-            ) from None
+            ack = await current.send(
+                record.topic, record.value, key=record.key, headers=record.headers
+            )
         except KafkaError as error:
-            raise PublishRefused(f"{what}: {str(error) or type(error).__name__}") from error
+            # It never entered the producer: no sequence number is lost, nothing to replace.
+            raise PublishRefused(_refusal(what, error)) from error
+        return Sending(record.key, what, ack, current, until)
+
+    async def outcome(self, sending: Sending) -> Any:
+        """What became of it, as :meth:`publish` says."""
+        if not sending.ack.done():
+            left = sending.until - asyncio.get_running_loop().time()
+            # Waited for and never cancelled: an idempotent producer never gives a record up.
+            await asyncio.wait({sending.ack}, timeout=max(0.0, left))
+        if not sending.ack.done():
+            sending.ack.add_done_callback(lambda ack: self._overdue(ack, sending.by))
+            raise PublishUnknown(
+                f"{sending.what}: no acknowledgement within {self._patience:g} s; it may have "
+                "been accepted. Publishing it again with the same id is safe",
+                sending.key.decode(),
+            )
+        try:
+            return sending.ack.result()
+        except KafkaError as error:
+            self._retire(sending.by)
+            raise PublishRefused(_refusal(sending.what, error)) from error
 
     async def close(self) -> None:
         """Flush and disconnect, as far as that goes within five seconds."""
-        await _ended(self._overdue)
-        await _ended([*self._retiring, asyncio.create_task(self._stopped(self._producer))])
-
-    async def _sent(self, record: Encoded) -> Any:
-        current = await self._started()
-        ack: Awaitable[Any] = await current.send(
-            record.topic, record.value, key=record.key, headers=record.headers
-        )
-        try:
-            return await ack
-        except KafkaTimeoutError:
-            raise
-        except KafkaError:
-            self._retire(current)
-            raise
+        await _ended([*self._retiring, asyncio.create_task(_stopped(self._producer))])
+        self._producer = None
 
     async def _started(self) -> AIOKafkaProducer:
         async with self._starting:
             if self._producer is None:
-                fresh = producer(self._kafka)
-                try:
-                    await fresh.start()
-                except BaseException:
-                    await fresh.stop()
-                    raise
-                self._producer = fresh
+                self._producer = await _connected(self._kafka)
             return self._producer
+
+    def _overdue(self, ack: "asyncio.Future[Any]", by: AIOKafkaProducer) -> None:
+        """Its caller was told that it is unknown; only a broken producer still matters."""
+        if not ack.cancelled() and ack.exception() is not None:
+            self._retire(by)
 
     def _retire(self, broken: AIOKafkaProducer) -> None:
         if self._producer is broken:
             self._producer = None
-            task = asyncio.create_task(self._stopped(broken))
+            task = asyncio.ensure_future(_stopped(broken))
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
-
-    def _forget(self, sending: asyncio.Task[Any]) -> None:
-        """Its caller was told that it is unknown; what comes of it now concerns nobody."""
-        self._overdue.discard(sending)
-        if not sending.cancelled():
-            sending.exception()
-
-    async def _stopped(self, leaving: AIOKafkaProducer | None) -> None:
-        if leaving is not None:
-            await leaving.stop()
 
 
 class JobsPublisher:
@@ -120,12 +135,33 @@ class JobsPublisher:
             await self._publisher.publish(encoded, f"job {record.job.id}")
 
 
+async def _connected(kafka: Kafka) -> AIOKafkaProducer:
+    fresh = producer(kafka)
+    try:
+        await fresh.start()
+    except KafkaError as error:
+        await fresh.stop()
+        raise KafkaUnreachable(
+            f"no Kafka broker answers at {kafka.bootstrap_servers}: {error}"
+        ) from error
+    except BaseException:
+        await fresh.stop()
+        raise
+    return fresh
+
+
+async def _stopped(leaving: AIOKafkaProducer | None) -> None:
+    if leaving is not None:
+        await leaving.stop()
+
+
+def _refusal(what: str, error: KafkaError) -> str:
+    return f"{what}: {str(error) or type(error).__name__}"
+
+
 async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Wait for them a while, then cancel what is left."""
-    waiting = list(tasks)
-    if not waiting:
-        return
-    _, stuck = await asyncio.wait(waiting, timeout=STOP_SECONDS)
+    _, stuck = await asyncio.wait(list(tasks), timeout=STOP_SECONDS)
     for task in stuck:
         task.cancel()
     await asyncio.gather(*stuck, return_exceptions=True)

@@ -1,156 +1,255 @@
-"""Reads a topic of results as a member of a group: each result once, as far as one can remember."""
+"""Reads a topic of results as a member of a group: each result once, as far as one can remember.
+
+It owns partitions as a feed does (:mod:`.assignment`): what is acknowledged may be so in any
+order, and a restart, or whoever takes a partition over, reads exactly what was not.
+"""
 
 import asyncio
 import contextlib
-from collections import OrderedDict, deque
-from collections.abc import Iterable
-from typing import Any, Final
+from collections import deque
+from functools import partial
+from typing import Any, Final, Literal
+from uuid import getnode
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 
-from outlast.core.errors import KafkaUnreachable
-from outlast.edges.answers import Result, result_of
+from outlast.core.errors import KafkaUnreachable, WatchdogTripped
+from outlast.core.seen import Seen, Sight
+from outlast.edges.answers import Result, acknowledged_by, result_of
+from outlast.edges.clock import BrokerClock
 from outlast.edges.kafka import private
+from outlast.edges.kafka.assignment import Assignment
 from outlast.edges.kafka.connection import addresses, fetch_bytes
 from outlast.edges.kafka.topics import require
 from outlast.edges.settings import Kafka
+from outlast.edges.slot import Slot
 
-__all__ = ["ResultStream"]
+__all__ = ["Ack", "ResultStream"]
 
 log = structlog.get_logger()
 
-REMEMBERED: Final = 100_000
-"""Runs remembered, to drop repeats that a crash on the other side wrote."""
-COMMIT_SECONDS: Final = 1.0
+Ack = Literal["auto", "manual"]
+
+POLL_MS: Final = 500
 AT_ONCE: Final = 500
+FLUSH_SECONDS: Final = 5.0
+SESSION_MS: Final = 30_000
+REBALANCE_MS: Final = 15_000
+REQUEST_MS: Final = 20_000
+"""Above the rebalance timeout, because aiokafka applies it to JoinGroup too."""
+A_DAY_MS: Final = 86_400_000
 
 
-class ResultStream(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    """An async iterator of results; asking for the next one acknowledges the one before.
+class ResultStream:
+    """An async iterator of results.
 
-    What was acknowledged is committed every second and at the end; what was not comes again.
+    With ``auto``, asking for the next one acknowledges the one before. What was acknowledged is
+    committed every 50 ms and at the end; what was not comes again, here or at another member.
     """
 
-    def __init__(self, kafka: Kafka, topic: str, group: str) -> None:
+    def __init__(self, kafka: Kafka, topic: str, group: str, *, ack: Ack = "auto") -> None:
         """Prepare; it joins the group with the first result that is asked for."""
         self._kafka = kafka
         self._topic = topic
-        self._consumer = AIOKafkaConsumer(
-            **addresses(kafka),
-            group_id=group,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=100,
-            max_partition_fetch_bytes=fetch_bytes(kafka),
-            max_poll_interval_ms=86_400_000,
+        self._group = group
+        self._is_auto = ack == "auto"
+        self._consumer: AIOKafkaConsumer | None = None
+        self._slot: Slot | None = None
+        self._assignment = Assignment(
+            name="results",
+            consumer=self._connected,
+            clock=BrokerClock(),
+            begin_at="earliest",
+            look_back_ms=0,
         )
-        self._buffer: deque[Any] = deque()
-        self._given: tuple[TopicPartition, int] | None = None
-        self._acknowledged: dict[TopicPartition, int] = {}
-        self._committed: dict[TopicPartition, int] = {}
-        self._seen: OrderedDict[tuple[str, int], None] = OrderedDict()
-        self._ticking: asyncio.Task[None] | None = None
+        self._held: dict[TopicPartition, deque[Any]] = {}
+        self._handed_out: set[tuple[TopicPartition, int]] = set()
+        self._epoch = -1
+        self._seen = Seen()
+        self._given: Result | None = None
+        self._committing: asyncio.Task[None] | None = None
         self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has ended."""
+        return self._is_closed
 
     def __aiter__(self) -> "ResultStream":
         """Itself."""
         return self
 
     async def __anext__(self) -> Result:
-        """Acknowledge the last result and return the next one, whenever it comes."""
-        self._acknowledge_given()
+        """The next result, whenever it comes.
+
+        Raises ``TopicsError`` when the topic is missing, ``KafkaUnreachable`` when it cannot be
+        read, ``WatchdogTripped`` when the client library stands still.
+        """
+        if self._is_auto and self._given is not None:
+            await self._given.ack()
+            self._given = None
         await self._join()
         while not self._is_closed:
-            while self._buffer:
-                record = self._buffer.popleft()
-                self._given = (TopicPartition(record.topic, record.partition), record.offset)
-                if (result := self._new(record)) is not None:
+            self._drop_stale()
+            while (record := self._next_held()) is not None:
+                if (result := self._admitted(record)) is not None:
+                    self._given = result
                     return result
-                self._acknowledge_given()
             await self._fetch()
         raise StopAsyncIteration
+
+    async def __aenter__(self) -> "ResultStream":
+        """Itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """As :meth:`aclose`."""
+        await self.aclose()
 
     async def aclose(self) -> None:
         """Commit what was acknowledged and leave the group."""
         if self._is_closed:
             return
         self._is_closed = True
-        if self._ticking is not None:
-            self._ticking.cancel()
+        self._assignment.changed.set()
+        if self._consumer is not None:
+            await self._assignment.commits.flush(FLUSH_SECONDS)
+            await self._leave(self._consumer)
+
+    async def _leave(self, consumer: AIOKafkaConsumer) -> None:
+        if self._committing is not None:
+            self._committing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._ticking
-            await self._commit()
-        await self._consumer.stop()
+                await self._committing
+        self._assignment.commits.closed()
+        private.forget_instance(consumer)
+        await consumer.stop()
+        if self._slot is not None:
+            self._slot.release()
 
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Commit, and forget what was fetched: whoever owns the partitions next reads it."""
-        await self._commit()
-        self._buffer.clear()
-        self._given = None
-        self._acknowledged.clear()
-        self._committed.clear()
-
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Nothing to do: aiokafka reads on from what is committed."""
+    def _connected(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise RuntimeError("it has not joined yet")
+        return self._consumer
 
     async def _join(self) -> None:
-        if self._ticking is not None or self._is_closed:
+        if self._consumer is not None or self._is_closed:
             return
         await require(self._kafka, [self._topic])
-        self._consumer.subscribe([self._topic], listener=self)
+        self._slot = self._slot or _slot(f"{self._kafka.bootstrap_servers}.{self._group}")
+        self._consumer = consumer = _consumer(self._kafka, self._group, _instance(self._slot))
+        consumer.subscribe([self._topic], listener=self._assignment)
         try:
-            await self._consumer.start()
-        except KafkaError as error:
-            raise KafkaUnreachable(f"the results cannot be read: {error}") from error
-        self._ticking = asyncio.create_task(self._tick())
+            await consumer.start()
+        except BaseException as error:
+            self._consumer = None
+            await consumer.stop()
+            if isinstance(error, KafkaError):
+                raise KafkaUnreachable(f"the results cannot be read: {error}") from error
+            raise
+        self._committing = asyncio.create_task(self._assignment.commits.run())
+
+    def _drop_stale(self) -> None:
+        """After a rebalance all is read again from where it is not done."""
+        if self._epoch != self._assignment.epoch:
+            self._epoch = self._assignment.epoch
+            self._held.clear()
+
+    def _next_held(self) -> Any | None:
+        """A fetched record of a partition that has room for one more that is not acknowledged."""
+        for tp, records in self._held.items():
+            if self._assignment.may_admit(tp, records[0].offset):
+                record = records.popleft()
+                if not records:
+                    del self._held[tp]
+                return record
+        return None
 
     async def _fetch(self) -> None:
-        try:
-            batches = await self._consumer.getmany(timeout_ms=500, max_records=AT_ONCE)
-        except ConsumerStoppedError:
-            return  # closed while somebody waited for the next result
-        for records in batches.values():
-            self._buffer.extend(records)
-
-    def _new(self, record: Any) -> Result | None:
-        result = result_of(record)
-        if result is None:
-            log.warning("results.foreign_record", partition=record.partition, offset=record.offset)
-            return None
-        run = (result.job_id, result.replays)
-        if run in self._seen:
-            return None
-        self._seen[run] = None
-        if len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
-        return result
-
-    def _acknowledge_given(self) -> None:
-        if self._given is not None:
-            tp, offset = self._given
-            self._acknowledged[tp] = offset + 1
-            self._given = None
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(COMMIT_SECONDS)
-            await self._commit()
-
-    async def _commit(self) -> None:
-        """One request, and never as an outsider: that could rewind the group's next member."""
-        assigned = self._consumer.assignment()
-        news = {
-            tp: offset
-            for tp, offset in self._acknowledged.items()
-            if tp in assigned and self._committed.get(tp) != offset
-        }
-        if not news or private.generation(self._consumer) < 0:
+        """Wait for records, or for a change that may let some through."""
+        self._raise_fatal()
+        self._assignment.changed.clear()
+        wanted = [tp for tp in self._assignment.open_partitions() if tp not in self._held]
+        if not wanted:
+            await self._assignment.changed_within(POLL_MS / 1000)
             return
         try:
-            await private.commit(self._consumer, {tp: (o, "") for tp, o in news.items()})
+            batches = await self._connected().getmany(
+                *wanted, timeout_ms=POLL_MS, max_records=AT_ONCE
+            )
+        except ConsumerStoppedError:
+            return  # closed while somebody waited for the next result
         except KafkaError as error:
-            log.warning("results.commit_failed", error=type(error).__name__)
-        else:
-            self._committed.update(news)
+            log.warning("results.fetch_failed", error=type(error).__name__)
+            await self._assignment.changed_within(POLL_MS / 1000)
+            return
+        self._drop_stale()
+        for tp, records in batches.items():
+            if whole := await self._assignment.without_holes(tp, records):
+                self._held[tp] = deque(whole)
+
+    def _raise_fatal(self) -> None:
+        if self._assignment.fatal is not None:
+            raise self._assignment.fatal
+        if (dead := private.stands_still(self._connected())) is not None and not self._is_closed:
+            raise WatchdogTripped(f"results: the Kafka client's {dead} task has ended")
+
+    def _admitted(self, record: Any) -> Result | None:
+        """The result to hand out, unless it is done, under way here, or a repeat of one."""
+        tp, offset = TopicPartition(record.topic, record.partition), record.offset
+        if self._assignment.is_done(tp, offset) or not self._assignment.admit(tp, offset):
+            return None
+        result = result_of(record)
+        if result is None:
+            log.warning("results.foreign_record", partition=tp.partition, offset=offset)
+        elif self._is_new(result, record):
+            self._handed_out.add((tp, offset))
+            return acknowledged_by(result, partial(self._acknowledge, tp, offset))
+        self._assignment.done(tp, offset)
+        return None
+
+    def _is_new(self, result: Result, record: Any) -> bool:
+        key = (result.job_id, result.replays, 0)
+        place = (record.topic, record.partition, record.offset)
+        return self._seen.look(key, place) is Sight.NEW
+
+    def _acknowledge(self, tp: TopicPartition, offset: int) -> None:
+        if (tp, offset) in self._handed_out and not self._is_closed:
+            self._handed_out.remove((tp, offset))
+            self._assignment.done(tp, offset)
+            self._assignment.changed.set()
+
+
+def _slot(group: str) -> Slot | None:
+    """A place of its own on this host, where that can be locked."""
+    try:
+        return Slot.take(group, None)
+    except OSError:
+        return None
+
+
+def _instance(slot: Slot | None) -> str | None:
+    """Of a static member: killed and started again, it has its partitions back at once.
+
+    The hardware address tells two hosts of one name apart.
+    """
+    return None if slot is None else f"{slot.name}-{getnode():x}"
+
+
+def _consumer(kafka: Kafka, group: str, instance: str | None) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        **addresses(kafka),
+        group_id=group,
+        group_instance_id=instance,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=100,
+        max_partition_fetch_bytes=fetch_bytes(kafka),
+        request_timeout_ms=REQUEST_MS,
+        session_timeout_ms=SESSION_MS,
+        heartbeat_interval_ms=1_000,
+        rebalance_timeout_ms=REBALANCE_MS,
+        max_poll_interval_ms=A_DAY_MS,
+    )

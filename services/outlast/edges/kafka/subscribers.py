@@ -13,9 +13,17 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
+from faststream.security import (
+    BaseSecurity,
+    SASLOAuthBearer,
+    SASLPlaintext,
+    SASLScram256,
+    SASLScram512,
+)
 
 from outlast.edges.kafka import private
-from outlast.edges.kafka.connection import addresses, fetch_bytes
+from outlast.edges.kafka.connection import fetch_bytes, named
+from outlast.edges.kafka.security import tls, token_provider
 from outlast.edges.settings import Kafka
 from outlast_schemas.vitals import Vitals
 
@@ -65,7 +73,9 @@ class Subscriber:
 async def connected_broker(kafka: Kafka) -> KafkaBroker:
     """A broker that only consumes; our own producer writes."""
     broker = KafkaBroker(
-        **addresses(kafka),
+        **named(kafka),
+        security=_security(kafka),
+        sasl_oauth_token_provider=token_provider(kafka),
         request_timeout_ms=REQUEST_MS,
         allow_auto_create_topics=False,
         consumer_only=True,
@@ -73,6 +83,23 @@ async def connected_broker(kafka: Kafka) -> KafkaBroker:
     )
     await broker.connect()
     return broker
+
+
+def _security(kafka: Kafka) -> BaseSecurity:
+    """The same as :func:`.security.secured`, in FastStream's words."""
+    context = tls(kafka)
+    user, password = kafka.sasl_username or "", kafka.sasl_password or ""
+    match kafka.sasl_mechanism:
+        case None:
+            return BaseSecurity(context)
+        case "PLAIN":
+            return SASLPlaintext(user, password, context)
+        case "SCRAM-SHA-256":
+            return SASLScram256(user, password, context)
+        case "SCRAM-SHA-512":
+            return SASLScram512(user, password, context)
+        case "OAUTHBEARER":
+            return SASLOAuthBearer(context)
 
 
 def _errors_only() -> logging.Logger:

@@ -50,6 +50,11 @@ class Creation:
         """One line for an operator."""
         return f"create {self.topic}: {self.partitions} partition(s), {self.replicas} replica(s)"
 
+    def to_json(self) -> dict[str, object]:
+        """The line of ``outlast topics plan --json``."""
+        about = {"partitions": self.partitions, "replicas": self.replicas}
+        return {"kind": "create", "topic": self.topic, **about, "settings": dict(self.settings)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
@@ -64,6 +69,11 @@ class Change:
         """One line for an operator."""
         return f"set {self.setting} of {self.topic}: {self.found} → {self.wanted}"
 
+    def to_json(self) -> dict[str, object]:
+        """The line of ``outlast topics plan --json``."""
+        about = {"setting": self.setting, "is": self.found, "wanted": self.wanted}
+        return {"kind": "set", "topic": self.topic, **about}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
@@ -76,6 +86,10 @@ class Growth:
     def __str__(self) -> str:
         """One line for an operator."""
         return f"grow {self.topic}: {self.found} → {self.wanted} partitions"
+
+    def to_json(self) -> dict[str, object]:
+        """The line of ``outlast topics plan --json``."""
+        return {"kind": "grow", "topic": self.topic, "is": self.found, "wanted": self.wanted}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +107,11 @@ class Beginning:
         count = len(self.partitions)
         return f"commit offset 0 for {self.group}: {count} partition(s) of {self.topic}{again}"
 
+    def to_json(self) -> dict[str, object]:
+        """The line of ``outlast topics plan --json``."""
+        about = {"partitions": list(self.partitions), "records": self.records}
+        return {"kind": "begin", "topic": self.topic, "group": self.group, **about}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -109,10 +128,14 @@ class Plan:
         """Whether ``apply`` has anything to do."""
         return bool(self.creations or self.changes or self.growths or self.beginnings)
 
+    @property
+    def steps(self) -> tuple[Creation | Change | Growth | Beginning, ...]:
+        """What ``apply`` does, in its order."""
+        return (*self.creations, *self.changes, *self.growths, *self.beginnings)
+
     def lines(self) -> tuple[str, ...]:
         """What ``apply`` does, a line each."""
-        steps = (*self.creations, *self.changes, *self.growths, *self.beginnings)
-        return tuple(map(str, steps))
+        return tuple(map(str, self.steps))
 
 
 def table(kafka: Kafka, catalogue: Catalogue) -> tuple[Topic, ...]:

@@ -106,12 +106,16 @@ async def check(kafka: Kafka, needed: Iterable[str], admin: AIOKafkaAdminClient)
         )
 
 
-async def require(kafka: Kafka, needed: Iterable[str]) -> None:
-    """:func:`check` with an own connection. Raises ``KafkaUnreachable`` too."""
-    asking = new_admin(kafka)
+async def require(kafka: Kafka, needed: Iterable[str]) -> dict[str, int]:
+    """The partitions of each of these topics, learnt by an own connection.
+
+    Raises ``TopicsError`` as :func:`check`, and ``KafkaUnreachable``.
+    """
+    asking, names = new_admin(kafka), list(needed)
     try:
         await asking.start()
-        await check(kafka, needed, asking)
+        await check(kafka, names, asking)
+        return await partitions(names, asking)
     except KafkaError as error:
         raise KafkaUnreachable(
             f"no Kafka broker answers at {kafka.bootstrap_servers}: {error}"
