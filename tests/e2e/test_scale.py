@@ -11,6 +11,8 @@ from tests.e2e.scene import scene
 
 pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 
+OPENAI = "openai/gpt-6-luna"
+
 
 async def in_flight_reaches(simulator: Simulator, count: int, seconds: float = 30.0) -> None:
     """Wait until the provider sees so many calls at once."""
@@ -54,15 +56,22 @@ async def test_one_worker_has_more_than_a_thousand_calls_in_flight(
 
 
 async def test_three_processes_share_a_pool_up_to_its_limit(tmp_path: Path, kafka: str) -> None:
-    """One process may make 20 calls at once, the pool 60: each one that joins adds its 20."""
+    """One process may make 20 calls at once, the pool 60: each one that joins adds its 20.
+
+    The pool beside it goes on at its own pace: nothing of it moves.
+    """
     slow = Behaviour(latency_seconds=1.0)
     async with scene(
-        tmp_path, kafka, ("deepseek",), behaviour=slow, concurrency=60, clocks="idle_seconds = 60"
+        tmp_path, kafka, behaviour=slow, concurrency=60, clocks="idle_seconds = 60"
     ) as world:
-        deepseek = world.simulators["deepseek"]
+        deepseek, openai = world.simulators["deepseek"], world.simulators["openai"]
         for stage in ("route", "retry"):
             await (await world.start(stage)).ready()
+        beside = await (
+            await world.start("work", "--provider", "openai", "--max-in-flight", "10")
+        ).ready()
         await world.publish(*(f"job {number}" for number in range(900)))
+        await world.publish(*(f"job {number}" for number in range(150)), model=OPENAI)
         most: list[int] = []
         for _ in range(3):
             deepseek.reset_counters()
@@ -70,10 +79,13 @@ async def test_three_processes_share_a_pool_up_to_its_limit(tmp_path: Path, kafk
             await (await world.start(*pool)).ready()
             await in_flight_reaches(deepseek, 20 * (len(most) + 1))
             most.append(deepseek.counters.max_in_flight)
-        ended = await world.results(900)
+        ended = await world.results(1_050)
 
     assert most == [20, 40, 60]
     assert deepseek.counters.max_in_flight == 60
+    assert openai.counters.max_in_flight == 10
+    assert openai.counters.started == 150
+    assert beside.log.read_text().count('"feed.assigned"') == 1
     assert {each.result.status for each in ended} == {Status.SUCCEEDED}
 
 
