@@ -29,6 +29,7 @@ VENV = ROOT / ".venv"
 RUN_LOCK = ROOT / "deploy" / "requirements.lock"
 TEST_LOCK = ROOT / "tests" / "requirements.lock"
 MODEL_LOCK = ROOT / "deploy" / "local" / "requirements.lock"
+NODE_PACKAGES = ROOT / "tests" / "node"
 OLDEST_PYTHON = (3, 11)
 STARTS = f"import sys; sys.exit(sys.version_info < {OLDEST_PYTHON})"
 OLDEST_JAVA = 17
@@ -90,8 +91,9 @@ def missing_for_kafka() -> list[Missing]:
 
 
 def missing_for_tests() -> list[Missing]:
-    """What README's commands use besides: kcat, a Kafka client of other people's."""
-    return [] if shutil.which("kcat") else [Missing("kcat", "kcat")]
+    """What README's examples use besides: kcat, and Node with its package manager."""
+    wanted = (("kcat", "kcat", "kcat"), ("node", "Node", "nodejs"), ("npm", "npm", "npm"))
+    return [Missing(what, package) for name, what, package in wanted if not shutil.which(name)]
 
 
 def java_version() -> int | None:
@@ -144,7 +146,7 @@ def provide(missing: Sequence[Missing], install: bool, otherwise: str = "") -> N
 def advice(missing: Iterable[Missing], install: bool) -> str:
     what = ", ".join(each.what for each in missing)
     if sys.platform == "darwin":
-        return f"Missing: {what}. Install with:\n    brew install openjdk maven"
+        return f"Missing: {what}. Install with:\n    brew install openjdk maven kcat node"
     if shutil.which("apt-get") is None:
         return f"Missing: {what}. Install it with your system's package manager."
     packages = " ".join(each.package for each in missing)
@@ -182,6 +184,23 @@ def prepare_venv(*locks: Path) -> Path:
             install_lock(python, lock)
         install_project(python)
     return python
+
+
+def prepare_node() -> Path:
+    """Makes `.cache/node/node_modules` hold what README's example for Node needs; returns it."""
+    directory = ROOT / ".cache" / "node"
+    done = directory / "node_modules" / ".outlast-lock"
+    lock = (NODE_PACKAGES / "package-lock.json").read_bytes()
+    with only_one():
+        if not done.exists() or done.read_bytes() != lock:
+            directory.mkdir(parents=True, exist_ok=True)
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(NODE_PACKAGES / name, directory)
+            quiet = ["--ignore-scripts", "--no-audit", "--no-fund"]
+            command = ["npm", "ci", *quiet, "--prefix", str(directory)]
+            checked(command, "the packages of tests/node could not be installed")
+            done.write_bytes(lock)
+    return done.parent
 
 
 def is_usable(python: Path) -> bool:

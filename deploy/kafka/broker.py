@@ -4,7 +4,8 @@
     python deploy/kafka/broker.py stop --dir DIR
     python deploy/kafka/broker.py run --dir DIR        # until Ctrl-C or SIGTERM
 
-The data stays in DIR. It listens on the loopback interface only, without authentication.
+The data stays in DIR. It listens on the loopback interface only, without authentication; tests
+may have secured listeners beside it (``Secured``).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from deploy.kafka.node import (
     DEFAULT_PORT,
     HOST,
     BrokerError,
+    Secured,
     cluster_seen_by,
     command_line,
     free_port,
@@ -37,7 +39,7 @@ from deploy.kafka.node import (
     properties,
 )
 
-__all__ = ["Broker", "BrokerError", "free_port"]
+__all__ = ["Broker", "BrokerError", "Secured", "free_port"]
 
 START_SECONDS = 90.0
 STOP_SECONDS = 30.0
@@ -46,8 +48,18 @@ STOP_SECONDS = 30.0
 class Broker:
     """One broker, or three, with their data in one directory; use as a context manager or not."""
 
-    def __init__(self, directory: Path, *, port: int = DEFAULT_PORT, nodes: int = 1) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int = DEFAULT_PORT,
+        nodes: int = 1,
+        secured: Secured | None = None,
+    ) -> None:
+        if secured is not None and nodes != 1:
+            raise BrokerError("secured listeners are for one broker: nodes=1")
         self.directory = directory.resolve()
+        self.secured = secured
         self.ports = [port + index for index in range(nodes)]
         self.controllers = [port + nodes + index for index in range(nodes)]
         self.nodes = range(1, nodes + 1)
@@ -131,7 +143,7 @@ class Broker:
         return self.directory / f"node-{node}"
 
     def _wanted(self, node: int) -> str:
-        return properties(node, self.ports, self.controllers, self._data(node))
+        return properties(node, self.ports, self.controllers, self._data(node), self.secured)
 
     def _pid(self, node: int) -> int | None:
         """The node's process if it is alive and really ours: pids are used again."""
@@ -146,7 +158,8 @@ class Broker:
 
     def _require_ports(self, nodes: Sequence[int]) -> None:
         for node in nodes:
-            for port in (self.ports[node - 1], self.controllers[node - 1]):
+            secured = self.secured.ports.values() if self.secured else ()
+            for port in (self.ports[node - 1], self.controllers[node - 1], *secured):
                 if is_taken(port):
                     raise BrokerError(
                         f"port {port} is taken: choose another with --port, "
@@ -175,7 +188,10 @@ class Broker:
         if not cluster.is_file():
             cluster.write_text(new_cluster_id())
         data.mkdir(exist_ok=True)
-        shutil.copy(jars.checkpoint, data / jars.checkpoint.name)
+        if self.secured is None:
+            shutil.copy(jars.checkpoint, data / jars.checkpoint.name)
+        else:
+            jars.format_with(self.secured.scram, data / jars.checkpoint.name)
         identity = f"version=1\ncluster.id={cluster.read_text()}\nnode.id={node}\n"
         (data / "meta.properties").write_text(identity)
 

@@ -88,12 +88,25 @@ class Jars:
     def _format(self) -> None:
         """Formatting takes a JVM's start; what it leaves is the same for every broker."""
         with scratch_beside(self.home) as scratch:
-            settings = scratch / "server.properties"
-            settings.write_text(properties(1, [DEFAULT_PORT], [DEFAULT_PORT + 1], scratch / "data"))
-            tool = self.command(*JVM, *LOGGING, "kafka.tools.StorageTool", "format")
-            options = ["--cluster-id", new_cluster_id(), "--config", str(settings)]
-            _check([*tool, *options], "Kafka could not format its storage")
-            publish(scratch / "data" / self.checkpoint.name, self.checkpoint)
+            publish(self._formatted(scratch, []), self.checkpoint)
+
+    def format_with(self, scram: Sequence[str], place: Path) -> None:
+        """The same with users in it, each as ``--add-scram`` takes it."""
+        with scratch_beside(place.parent) as scratch:
+            shutil.move(self._formatted(scratch, scram), place)
+
+    def _formatted(self, scratch: Path, scram: Sequence[str]) -> Path:
+        settings, options = scratch / "server.properties", scratch / "options"
+        settings.write_text(properties(1, [DEFAULT_PORT], [DEFAULT_PORT + 1], scratch / "data"))
+        lines = [
+            f"--cluster-id={new_cluster_id()}",
+            f"--config={settings}",
+        ]  # an id may begin with -
+        lines += [f"--add-scram={user}" for user in scram]
+        options.write_text("\n".join(lines))  # in a file: a command line is everybody's to read
+        tool = self.command(*JVM, *LOGGING, "kafka.tools.StorageTool", "format")
+        _check([*tool, f"@{options}"], "Kafka could not format its storage")
+        return scratch / "data" / self.checkpoint.name
 
 
 def new_cluster_id() -> str:

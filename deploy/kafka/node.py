@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +14,62 @@ HOST = "127.0.0.1"
 DEFAULT_PORT = 19092
 # Above this, systems hand ports out to outgoing connections, and one of those may hold ours.
 FIRST_EPHEMERAL_PORT = 32768
+PROTOCOLS = ("SASL_SSL", "SSL", "SASL_PLAINTEXT")
+SECURITY = "org.apache.kafka.common.security"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secured:
+    """Listeners that a test may have beside the plain one, of one broker only.
+
+    ``keystore`` is a PEM file of the broker's key and certificates, ``truststore`` one of the
+    authority that signs the clients'. The users have their passwords for PLAIN and for SCRAM;
+    OAUTHBEARER takes unsigned tokens, as Kafka does for trying.
+    """
+
+    port: int
+    keystore: Path
+    truststore: Path
+    users: Mapping[str, str]
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Security protocol to port; ``SSL`` asks for the client's certificate."""
+        return {name: self.port + index for index, name in enumerate(PROTOCOLS)}
+
+    @property
+    def scram(self) -> list[str]:
+        """The users, as ``kafka-storage format --add-scram`` takes them."""
+        return [
+            f"{mechanism}=[name={user},password={password}]"
+            for user, password in self.users.items()
+            for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
+        ]
+
+    @property
+    def properties(self) -> dict[str, object]:
+        """What the broker is told beside the listeners' addresses."""
+        users = " ".join(f'user_{user}="{password}"' for user, password in self.users.items())
+        logins = {
+            "plain": f"plain.PlainLoginModule required {users};",
+            "scram-sha-256": "scram.ScramLoginModule required;",
+            "scram-sha-512": "scram.ScramLoginModule required;",
+            "oauthbearer": "oauthbearer.OAuthBearerLoginModule required "
+            'unsecuredLoginStringClaim_sub="broker";',
+        }
+        settings: dict[str, object] = {
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": self.keystore,
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": self.truststore,
+            "listener.name.ssl.ssl.client.auth": "required",
+        }
+        for listener in ("sasl_ssl", "sasl_plaintext"):
+            prefix = f"listener.name.{listener}"
+            settings[f"{prefix}.sasl.enabled.mechanisms"] = ",".join(logins).upper()
+            for mechanism, login in logins.items():
+                settings[f"{prefix}.{mechanism}.sasl.jaas.config"] = f"{SECURITY}.{login}"
+        return settings
 
 
 class BrokerError(Exception):
@@ -39,8 +96,17 @@ def free_port(start: int = DEFAULT_PORT, count: int = 1) -> int:
     raise BrokerError(f"no {count} free ports between {start} and {FIRST_EPHEMERAL_PORT}")
 
 
-def properties(node: int, ports: Sequence[int], controllers: Sequence[int], data: Path) -> str:
+def properties(
+    node: int,
+    ports: Sequence[int],
+    controllers: Sequence[int],
+    data: Path,
+    secured: Secured | None = None,
+) -> str:
     copies = len(ports)
+    open_to = {"PLAINTEXT": ports[node - 1], **(secured.ports if secured else {})}
+    addresses = ",".join(f"{name}://{HOST}:{port}" for name, port in open_to.items())
+    kinds = ",".join(f"{name}:{name}" for name in open_to)
     in_sync = min(2, copies)
     voters = ",".join(f"{index}@{HOST}:{port}" for index, port in enumerate(controllers, 1))
     settings: dict[str, object] = {
@@ -48,10 +114,9 @@ def properties(node: int, ports: Sequence[int], controllers: Sequence[int], data
         "node.id": node,
         "controller.quorum.voters": voters,
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{HOST}:{ports[node - 1]},"
-        f"CONTROLLER://{HOST}:{controllers[node - 1]}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{ports[node - 1]}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": f"{addresses},CONTROLLER://{HOST}:{controllers[node - 1]}",
+        "advertised.listeners": addresses,
+        "listener.security.protocol.map": f"{kinds},CONTROLLER:PLAINTEXT",
         "log.dirs": data,
         "auto.create.topics.enable": "false",
         "default.replication.factor": copies,
@@ -71,6 +136,7 @@ def properties(node: int, ports: Sequence[int], controllers: Sequence[int], data
         "num.io.threads": 4,
         "background.threads": 2,
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+        **(secured.properties if secured else {}),
     }
     return "".join(f"{key}={value}\n" for key, value in settings.items())
 

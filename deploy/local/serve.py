@@ -1,6 +1,6 @@
 """Serves a small real model on this machine: SmolLM2-135M on llama.cpp, both from Python wheels.
 
-    python deploy/local/serve.py [--port 18080] [--api-key-env NAME] [--ctx N] [--parallel N]
+    python deploy/local/serve.py [--host 127.0.0.1] [--port 18080] [--api-key-env NAME] [--ctx N]
 
 It speaks the chat completions API, prints one JSON line when it is ready, and ends on SIGTERM or
 Ctrl-C. The packages are those of deploy/local/requirements.lock.
@@ -58,7 +58,7 @@ def start(arguments: argparse.Namespace) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = str(model_file())
     params.model_alias = {MODEL}
-    params.hostnames = [HOST]
+    params.hostnames = [arguments.host]
     params.port = arguments.port
     params.n_ctx = arguments.ctx
     params.n_parallel = arguments.parallel
@@ -74,6 +74,7 @@ def start(arguments: argparse.Namespace) -> Any:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A small real model behind chat completions.")
+    parser.add_argument("--host", default=HOST, help="0.0.0.0 in a container (%(default)s)")
     parser.add_argument("--port", type=int, default=18080, help="0 picks a free one")
     parser.add_argument("--api-key-env", metavar="NAME", help="variable with the key to ask for")
     parser.add_argument("--ctx", type=int, default=8192, help="tokens of context, over all slots")

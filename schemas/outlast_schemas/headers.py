@@ -31,6 +31,7 @@ MODEL: Final = "outlast-model"
 ATTEMPTS: Final = "outlast-attempts"
 PROMPT_TOKENS: Final = "outlast-prompt-tokens"
 COMPLETION_TOKENS: Final = "outlast-completion-tokens"
+COST: Final = "outlast-cost"
 
 REASON: Final = "outlast-reason"
 DETAIL: Final = "outlast-detail"

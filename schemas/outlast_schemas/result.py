@@ -20,13 +20,19 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """The provider's answer: an OpenAI ``chat.completion`` object as bytes, and who gave it."""
+    """The provider's answer, and who gave it.
+
+    ``body`` is OpenAI's ``chat.completion`` object, or its list of embeddings, as bytes; ``cost``
+    is in US dollars, as the provider named it or by the configured price. What is not known is
+    ``None``.
+    """
 
     body: bytes
     provider: str
     model: str
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,10 +49,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Load the client when it is first asked for: stages and core import this package too."""
-    if name in __all__:
-        from outlast import client
+if not TYPE_CHECKING:  # a type checker would believe in every name
 
-        return getattr(client, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """Load the client when it is first asked for: stages and core import this package too."""
+        if name in __all__:
+            from outlast import client
+
+            return getattr(client, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

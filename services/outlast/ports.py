@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from outlast.core.admission import Fault
+from outlast.core.capability import Operation
 from outlast.core.choose import Fleet
 from outlast.core.decide import View
 from outlast.core.lifecycle import Outgoing
@@ -72,7 +73,11 @@ class Call(Protocol):
     """One HTTP call of a provider, and what it came to."""
 
     async def __call__(
-        self, body: Mapping[str, object], target: Target, seconds_left: float
+        self,
+        body: Mapping[str, object],
+        target: Target,
+        seconds_left: float,
+        operation: Operation,
     ) -> Verdict:
         """Call once, never again; ``seconds_left`` until the job's deadline cuts the call."""
         ...

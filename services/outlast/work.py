@@ -76,7 +76,7 @@ async def _call(job: Job, target: Target, asked: Situation, ports: WorkPorts) ->
         return SetAside(job, body.reason, body.detail)
     began = ports.clock.now()
     left = (job.state.deadline - began) / 1000
-    verdict = await ports.call(cast(Mapping[str, object], body), target, left)
+    verdict = await ports.call(cast(Mapping[str, object], body), target, left, asked.operation)
     ports.pool.ended(job.id, verdict)
     return _Called(target, verdict, began, asked)
 

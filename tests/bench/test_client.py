@@ -12,15 +12,15 @@ from aiokafka import AIOKafkaProducer
 
 from outlast import AsyncClient, Job
 from outlast.edges.kafka.connection import producer
+from tests.kafka.backend import ended
 from tests.kafka.cluster import Place, place
-from tests.kafka.test_client import ended
 
 pytestmark = pytest.mark.bench
 
 JOBS = 20_000
 ROUNDS = 3
 WAITS = 300
-BODY = {"model": "chat", "messages": [{"role": "user", "content": "x" * 800}]}
+BODY: dict[str, object] = {"model": "chat", "messages": [{"role": "user", "content": "x" * 800}]}
 
 
 def bodies() -> Iterator[dict[str, object]]:

@@ -118,8 +118,10 @@ def test_a_chat_is_a_list_of_messages_with_a_role(body: object) -> None:
         ({"messages": [{"role": "user", "content": {"text": "hi"}}]}, "messages[0].content"),
         ({**HELLO, "model": 5}, "model"),
         ({**HELLO, "model": ["chat"]}, "model"),
-        # an embeddings request, sent as a chat
-        ({"input": "hello"}, "messages"),
+        # an embeddings request, sent as a chat: it is told what to do
+        ({"input": "hello"}, "outlast-operation: embeddings"),
+        ({"input": ["hello"], "model": "chat"}, "outlast-operation: embeddings"),
+        ({"input": ""}, "messages"),
     ],
 )
 def test_a_body_of_another_shape_is_a_bad_request(body: object, says: str) -> None:
@@ -130,10 +132,25 @@ def test_a_body_of_another_shape_is_a_bad_request(body: object, says: str) -> No
 
 
 @pytest.mark.parametrize("text", ["hello", ["hello", "world"], [1, 2, 3]])
-def test_an_embeddings_job_is_told_that_nobody_serves_it_yet(text: object) -> None:
-    found = fault(("outlast-operation", b"embeddings"), body={"input": text})
+def test_an_embeddings_job_needs_an_input_and_no_messages(text: object) -> None:
+    found = admitted(("outlast-operation", b"embeddings"), body={"input": text})
 
-    assert found.reason is Reason.NO_CAPABLE_TARGET
+    assert found.route is CHAT
+
+
+def test_the_route_of_an_embeddings_job_is_found_as_that_of_any_other() -> None:
+    body = {"input": "hello", "model": "openai/text-embedding-3-small"}
+
+    assert admitted(("outlast-operation", b"embeddings"), body=body).route.targets == (
+        Target("openai", "text-embedding-3-small"),
+    )
+
+
+@pytest.mark.parametrize("given", [{"text": "hello"}, 7, True])
+def test_an_input_of_another_shape_is_a_bad_request(given: object) -> None:
+    found = fault(("outlast-operation", b"embeddings"), body={"input": given})
+
+    assert found == Fault(Reason.BAD_REQUEST, "input is neither text nor a list")
 
 
 @pytest.mark.parametrize("body", [{}, HELLO, {"input": None}, {"input": ""}, {"input": []}])
@@ -395,6 +412,9 @@ def test_the_default_ttl_is_the_routes_else_the_configurations(
     [
         ([], Terms()),
         ([("outlast-scope", b"openai")], Terms(scope=frozenset({"openai"}))),
+        ([("outlast-operation", b"embeddings")], Terms(operation="embeddings")),
+        ([("outlast-operation", b"chat.completions")], Terms(operation="chat.completions")),
+        ([("outlast-operation", None)], Terms(operation="chat.completions")),
         (
             [("outlast-scope", b" openai , jurisdiction:eu ,")],
             Terms(scope=frozenset({"openai", "jurisdiction:eu"})),

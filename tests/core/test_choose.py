@@ -2,6 +2,8 @@
 
 import pytest
 
+from outlast.core.capability import CHAT as COMPLETION
+from outlast.core.capability import EMBEDDINGS
 from outlast.core.choose import Choice, Fleet, Later, NobodyUp, Refuse, Send, choose, eligible
 from outlast.core.policy import Route, Target
 from outlast_schemas.dead_letter import Reason
@@ -55,7 +57,7 @@ TWO_MODELS = Route(name="two", targets=(LUNA, MINI))
 def test_the_first_target_that_is_up_and_not_avoided_is_chosen(
     fleet: Fleet, avoid: dict[str, int], expected: Choice
 ) -> None:
-    assert choose(CHAT, None, avoid, fleet, CATALOGUE, NOW) == expected
+    assert choose(CHAT, COMPLETION, None, avoid, fleet, CATALOGUE, NOW) == expected
 
 
 @pytest.mark.parametrize(
@@ -85,12 +87,12 @@ def test_a_target_must_lie_within_the_scope_of_the_job_and_of_the_route(
 ) -> None:
     allowed = None if scope is None else frozenset(scope)
 
-    assert eligible(route, allowed, CATALOGUE) == expected
+    assert eligible(route, COMPLETION, allowed, CATALOGUE) == expected
 
 
 def test_a_scope_that_leaves_nobody_is_refused_even_while_all_are_down() -> None:
     fleet = a_fleet("deepseek", "openai", "anthropic")
-    choice = choose(CHAT, frozenset({"local"}), {}, fleet, CATALOGUE, NOW)
+    choice = choose(CHAT, COMPLETION, frozenset({"local"}), {}, fleet, CATALOGUE, NOW)
 
     assert isinstance(choice, Refuse)
     assert choice.reason is Reason.SCOPE
@@ -98,7 +100,7 @@ def test_a_scope_that_leaves_nobody_is_refused_even_while_all_are_down() -> None
 
 
 def test_a_job_within_a_scope_waits_rather_than_leave_it() -> None:
-    choice = choose(CHAT, frozenset({"openai"}), {}, a_fleet("openai"), CATALOGUE, NOW)
+    choice = choose(CHAT, COMPLETION, frozenset({"openai"}), {}, a_fleet("openai"), CATALOGUE, NOW)
 
     assert choice == NobodyUp()
 
@@ -106,7 +108,7 @@ def test_a_job_within_a_scope_waits_rather_than_leave_it() -> None:
 def test_one_model_of_a_provider_can_be_down_alone() -> None:
     fleet = a_fleet(models={"openai": [("luna", BreakerWord.OPEN)]})
 
-    assert choose(TWO_MODELS, None, {}, fleet, CATALOGUE, NOW) == Send(MINI)
+    assert choose(TWO_MODELS, COMPLETION, None, {}, fleet, CATALOGUE, NOW) == Send(MINI)
 
 
 def test_a_verdict_for_every_model_holds_beside_a_better_one_for_a_single_model() -> None:
@@ -114,4 +116,49 @@ def test_a_verdict_for_every_model_holds_beside_a_better_one_for_a_single_model(
         models={"openai": [(EVERY_MODEL, BreakerWord.OPEN), ("luna", BreakerWord.CLOSED)]}
     )
 
-    assert choose(TWO_MODELS, None, {}, fleet, CATALOGUE, NOW) == NobodyUp()
+    assert choose(TWO_MODELS, COMPLETION, None, {}, fleet, CATALOGUE, NOW) == NobodyUp()
+
+
+EMBED = Route(name="embed", targets=(FLASH, LUNA, HAIKU, TINY))
+
+
+def test_a_job_goes_only_to_providers_whose_family_has_its_operation() -> None:
+    assert eligible(EMBED, EMBEDDINGS, None, CATALOGUE) == (LUNA, TINY)
+    assert eligible(EMBED, COMPLETION, None, CATALOGUE) == EMBED.targets
+    assert choose(EMBED, EMBEDDINGS, None, {}, ALL_UP, CATALOGUE, NOW) == Send(LUNA)
+    assert choose(EMBED, EMBEDDINGS, None, {}, a_fleet("openai"), CATALOGUE, NOW) == Send(TINY)
+
+
+def test_while_all_who_can_are_down_a_job_waits_though_others_are_up() -> None:
+    fleet = a_fleet("openai", "local")
+
+    assert choose(EMBED, EMBEDDINGS, None, {}, fleet, CATALOGUE, NOW) == NobodyUp()
+
+
+@pytest.mark.parametrize(
+    ("targets", "scope"),
+    [
+        ((FLASH, HAIKU), None),
+        # one could, and the job may not go there
+        ((FLASH, LUNA, HAIKU), {"deepseek", "anthropic"}),
+    ],
+)
+def test_where_nobody_can_it_is_said_who_was_asked_and_which_families_can(
+    targets: tuple[Target, ...], scope: set[str] | None
+) -> None:
+    allowed = None if scope is None else frozenset(scope)
+    route = Route(name="embed", targets=targets)
+
+    assert choose(route, EMBEDDINGS, allowed, {}, ALL_UP, CATALOGUE, NOW) == Refuse(
+        Reason.NO_CAPABLE_TARGET,
+        "no target of route embed that the job may go to serves embeddings: deepseek/flash "
+        "(family deepseek), anthropic/haiku (family anthropic); families that serve it: "
+        "compatible, openai",
+    )
+
+
+def test_a_scope_that_leaves_nobody_is_the_reason_before_what_they_could_do() -> None:
+    choice = choose(EMBED, EMBEDDINGS, frozenset(), {}, ALL_UP, CATALOGUE, NOW)
+
+    assert isinstance(choice, Refuse)
+    assert choice.reason is Reason.SCOPE

@@ -5,6 +5,7 @@ from typing import Final
 
 import pytest
 
+from outlast.core.capability import Operation
 from outlast.core.choose import Fleet
 from outlast.core.decide import (
     Go,
@@ -48,6 +49,7 @@ V = VerdictWord
 def a_situation(
     *,
     route: Route = CHAT,
+    operation: Operation = "chat.completions",
     fleet: Fleet = ALL_UP,
     scope: frozenset[str] | None = None,
     on_ambiguous: OnAmbiguous = "alternate",
@@ -57,6 +59,7 @@ def a_situation(
     """All up, nothing asked for, the dice in the middle."""
     return Situation(
         route=route,
+        operation=operation,
         scope=scope,
         on_ambiguous=on_ambiguous,
         fleet=fleet,
@@ -705,3 +708,51 @@ def test_a_job_in_an_outage_of_everybody_is_parked_and_has_spent_nothing() -> No
     assert isinstance(parked, Park)
     assert (state.charged, state.calls) == (0, 3)
     assert isinstance(next_target(parked.job, a_situation()), Ask)
+
+
+# --- capability -----------------------------------------------------------------------------
+
+
+def test_a_provider_that_cannot_do_it_is_not_called_whoever_sent_the_job_there() -> None:
+    """As when the configuration changed the family of a provider with a backlog."""
+    job = a_job(target=str(FLASH))
+    decision = before_call(job, "deepseek", a_situation(operation="embeddings"))
+
+    assert isinstance(decision, Wait)
+    assert decision.due == NOW
+    assert decision.job.state.charged == 0
+
+
+def test_what_fails_at_the_only_one_who_can_waits_for_it_and_for_nobody_else() -> None:
+    route = Route(name="embed", targets=(FLASH, LUNA, HAIKU))
+    s = a_situation(route=route, operation="embeddings")
+    down = decided(a_job(), V.PROVIDER_DOWN, target=LUNA, s=s)
+
+    assert isinstance(down, Wait)
+    assert down.due == NOW + 1_000  # half of the first two seconds: there is no alternate
+    assert down.job.state.avoid == {}
+
+
+def test_what_is_too_long_for_all_who_can_do_it_ends() -> None:
+    route = Route(name="embed", targets=(FLASH, LUNA))
+    s = a_situation(route=route, operation="embeddings")
+
+    assert isinstance(decided(a_job(), V.CONTEXT_TOO_LONG, target=LUNA, s=s), SetAside)
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"), [((FLASH, LUNA), Ask), ((FLASH,), SetAside), ((HAIKU,), SetAside)]
+)
+def test_the_operation_is_read_from_the_header_wherever_a_target_is_asked_for(
+    targets: tuple[Target, ...], expected: type[Ask | SetAside]
+) -> None:
+    route = Route(name="chat", targets=targets)
+    catalogue = replace(CATALOGUE, routes={"chat": route})
+    job = a_job(("outlast-operation", b"embeddings"), body=b'{"input":"hello"}')
+    decision = next_step(job, View(catalogue=catalogue, fleet=ALL_UP, now=NOW, roll=0.5))
+
+    assert isinstance(decision, expected)
+    if isinstance(decision, SetAside):
+        assert decision.reason is Reason.NO_CAPABLE_TARGET
+    if isinstance(decision, Ask):
+        assert decision.target == LUNA

@@ -16,7 +16,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.kafka import broker as module
-from deploy.kafka.broker import Broker, BrokerError, free_port
+from deploy.kafka.broker import Broker, BrokerError, Secured, free_port
+from tests.kafka.secured import PASSWORD, USER, fortress
 
 TOPIC = "kept"
 
@@ -101,6 +102,29 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         other.listen()
         with pytest.raises(BrokerError, match=f"port {port} is taken"):
             Broker(tmp_path, port=port).start()
+
+
+@pytest.mark.kafka
+async def test_secured_listeners_stand_beside_the_plain_one(tmp_path: Path) -> None:
+    with fortress(tmp_path) as walls:
+        await create_topic(walls.servers("PLAINTEXT"))
+        async with AIOKafkaProducer(
+            bootstrap_servers=walls.servers("SASL_PLAINTEXT"),
+            security_protocol="SASL_PLAINTEXT",
+            sasl_mechanism="SCRAM-SHA-512",
+            sasl_plain_username=USER,
+            sasl_plain_password=PASSWORD,
+        ) as producer:
+            await producer.send_and_wait(TOPIC, b"secured")
+        assert await read_first(walls.servers("PLAINTEXT")) == b"secured"
+        told = (walls.directory / "kafka").rglob("*.log")
+        assert not any(PASSWORD.encode() in log.read_bytes() for log in told if log.is_file())
+
+
+def test_secured_listeners_are_for_one_broker_only(tmp_path: Path) -> None:
+    secured = Secured(port=1, keystore=tmp_path, truststore=tmp_path, users={})
+    with pytest.raises(BrokerError, match="for one broker"):
+        Broker(tmp_path, nodes=3, secured=secured)
 
 
 def test_a_foreign_process_is_not_stopped(tmp_path: Path) -> None:

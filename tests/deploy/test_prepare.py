@@ -59,6 +59,42 @@ def test_missing_java_and_maven_are_named(monkeypatch: pytest.MonkeyPatch, tmp_p
     ]
 
 
+def test_what_readmes_examples_need_is_named_with_its_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None if name == "node" else f"/usr/bin/{name}")
+    assert prepare.missing_for_tests() == [Missing("Node", "nodejs")]
+    monkeypatch.setattr("shutil.which", lambda _name: None)
+    assert [each.package for each in prepare.missing_for_tests()] == ["kcat", "nodejs", "npm"]
+
+
+def test_the_packages_for_node_are_installed_once_and_again_when_their_lock_changes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    commands: list[list[str]] = []
+
+    def npm(command: list[str], _failure: str) -> None:
+        commands.append(command)
+        (tmp_path / ".cache" / "node" / "node_modules").mkdir(exist_ok=True)
+
+    monkeypatch.setattr(prepare, "ROOT", tmp_path)
+    monkeypatch.setattr(prepare, "NODE_PACKAGES", tmp_path)
+    monkeypatch.setattr(prepare, "checked", npm)
+    (tmp_path / "package.json").write_text("{}")
+    for lock_text, times in (("one", 1), ("one", 1), ("two", 2)):
+        (tmp_path / "package-lock.json").write_text(lock_text)
+        assert prepare.prepare_node() == tmp_path / ".cache" / "node" / "node_modules"
+        assert len(commands) == times
+    assert commands[0][:2] == ["npm", "ci"]
+
+
+def test_the_lock_for_node_has_hashes_and_no_addresses() -> None:
+    lock = json.loads((prepare.NODE_PACKAGES / "package-lock.json").read_text())
+    packages = [each for name, each in lock["packages"].items() if name]
+    assert packages
+    assert [each for each in packages if "resolved" in each or "integrity" not in each] == []
+
+
 def test_an_old_java_is_missing_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "java_version", lambda: 11)
     monkeypatch.setattr("deploy.kafka.jars.are_fetched", lambda: True)

@@ -1,6 +1,7 @@
 """The simulated provider itself: modes, counters, orders over HTTP, and as a process."""
 
 import asyncio
+import base64
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -233,3 +234,79 @@ async def test_as_a_process_it_says_where_it_is_and_ends_cleanly_on_sigterm(
 
     assert shown.json()["base_url"] == where["base_url"]
     assert (process.returncode, errors) == (0, b"")
+
+
+async def embed(transport: Transport, simulator: Simulator, body: object) -> httpx.Response:
+    """One question for embeddings."""
+    url = f"{simulator.base_url}/embeddings"
+    return await send(transport, "POST", url, body, authorization="Bearer some-key")
+
+
+@pytest.mark.parametrize("family", ["openai", "compatible"])
+async def test_the_same_text_has_the_same_vector_whenever_it_is_asked(
+    transport: Transport, family: str
+) -> None:
+    body = {"model": "text-embedding-3-small", "input": ["a", "b"], "dimensions": 4}
+    async with Simulator(family) as simulator:
+        first = await embed(transport, simulator, body)
+        again = await embed(transport, simulator, body)
+        counters = simulator.counters
+
+    answer = orjson.loads(first.content)
+    vectors = [each["embedding"] for each in answer["data"]]
+    assert first.content == again.content
+    assert [len(vector) for vector in vectors] == [4, 4]
+    assert vectors[0] != vectors[1]
+    assert answer["usage"]["prompt_tokens"] > 0
+    assert counters.calls_of("b") == 2
+
+
+async def test_embeddings_come_as_base64_when_asked_for_so(transport: Transport) -> None:
+    body = {"model": "text-embedding-3-small", "input": "a", "encoding_format": "base64"}
+    async with Simulator("openai") as simulator:
+        answer = orjson.loads((await embed(transport, simulator, body)).content)
+
+    assert len(base64.b64decode(answer["data"][0]["embedding"])) == 4 * 16
+
+
+async def test_an_answer_with_embeddings_is_not_what_a_json_writer_would_make_of_it(
+    transport: Transport,
+) -> None:
+    """So that a test of the very bytes can fail."""
+    body = {"model": "text-embedding-3-small", "input": "a"}
+    async with Simulator("openai") as simulator:
+        content = (await embed(transport, simulator, body)).content
+
+    assert orjson.dumps(orjson.loads(content)) != content
+
+
+@pytest.mark.parametrize(
+    ("family", "answer"),
+    [
+        ("deepseek", {"error_msg": "Not Found. Please check the configuration."}),
+        (
+            "anthropic",
+            {
+                "type": "error",
+                "error": {"type": "not_found_error", "message": "Not Found"},
+                "request_id": "req_simulated",
+            },
+        ),
+    ],
+)
+async def test_who_has_no_embeddings_says_so_in_its_own_words(
+    transport: Transport, family: str, answer: dict[str, object]
+) -> None:
+    async with Simulator(family) as simulator:
+        response = await embed(transport, simulator, {"model": "m", "input": "a"})
+        counters = simulator.counters
+
+    assert (response.status_code, orjson.loads(response.content)) == (404, answer)
+    assert (counters.started, counters.answered) == (1, {404: 1})
+
+
+async def test_embeddings_of_nothing_are_refused(transport: Transport) -> None:
+    async with Simulator("openai") as simulator:
+        response = await embed(transport, simulator, {"model": "text-embedding-3-small"})
+
+    assert response.status_code == 400

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -45,6 +45,7 @@ class Ended:
     result: Result
     state: State
     headers: dict[str, bytes | None]
+    value: bytes
 
 
 @dataclass
@@ -173,7 +174,7 @@ class Scene:
         key = (result.job_id, result.replays)
         self.repeats += key in self.ended
         state = State.from_json(json.loads(headers[STATE] or b""))
-        self.ended.setdefault(key, Ended(result, state, headers))
+        self.ended.setdefault(key, Ended(result, state, headers, record.value))
 
     async def depths(self) -> dict[str, int]:
         """Topic → records that no stage has done yet."""
@@ -250,10 +251,14 @@ async def scene(
     route: str = "max_attempts = 8",
     clocks: str = "connect_seconds = 2, first_token_seconds = 2",
     topics: str = "partitions = 12",
+    secured: Kafka | None = None,
 ) -> AsyncIterator[Scene]:
-    """A scene whose route `chat` has all the providers, in this order."""
+    """A scene whose route `chat` has all the providers, in this order.
+
+    `topics` are further lines of `[kafka]`; `secured` says to us what they say of its security.
+    """
     prefix = f"e2e-{uuid4().hex[:8]}"
-    kafka = Kafka(bootstrap_servers=bootstrap_servers, prefix=prefix)
+    kafka = replace(secured or Kafka(), bootstrap_servers=bootstrap_servers, prefix=prefix)
     config = directory / "outlast.toml"
     targets = ", ".join(f'"{name}/{MODELS[name]}"' for name in providers)
     config.write_text(

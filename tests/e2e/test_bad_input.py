@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 
 GOOD = chat("fine")
 LIMIT = 1_000_000
+EMBED = b'{"model": "deepseek/deepseek-flash", "input": "x"}'
 
 # name → (body, headers, the reason it is set aside for)
 BAD: dict[str, tuple[bytes | None, dict[str, str | None], str]] = {
@@ -32,7 +33,7 @@ BAD: dict[str, tuple[bytes | None, dict[str, str | None], str]] = {
     "empty-header": (GOOD, {"outlast-tenant": ""}, "bad_header"),
     "bad-ambiguous": (GOOD, {"outlast-on-ambiguous": "maybe"}, "bad_header"),
     "too-large": (chat("x" * (LIMIT + 1)), {}, "too_large"),
-    "embeddings": (b'{"input": "x"}', {"outlast-operation": "embeddings"}, "no_capable_target"),
+    "embeddings": (EMBED, {"outlast-operation": "embeddings"}, "no_capable_target"),
 }
 # name → (body, headers): odd, and served all the same
 ODD: dict[str, tuple[bytes, dict[str, str | None]]] = {

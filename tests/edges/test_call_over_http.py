@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
+from outlast.core.capability import EMBEDDINGS
+from outlast.core.policy import Target
 from outlast.drill.simulator import MODES, Behaviour, Mode, Simulator
 from outlast.edges.providers.families import FAMILIES, probe_body
 from outlast.edges.providers.transport import Transport
@@ -20,6 +22,7 @@ async def transport() -> AsyncIterator[Transport]:
     await made.aclose()
 
 
+EMBED = Target("p", "text-embedding-3-small")
 EVERY_FAMILY: tuple[Family, ...] = ("compatible", "openai", "deepseek", "anthropic")
 
 VERDICTS: dict[str, W] = {
@@ -57,6 +60,33 @@ async def test_what_a_provider_does_over_http_becomes_the_verdict(
     assert (verdict.served is not None) is (verdict.word is W.SUCCEEDED)
 
 
+@pytest.mark.parametrize("family", ["openai", "compatible"])
+@pytest.mark.parametrize("mode", MODES)
+async def test_embeddings_meet_the_same_faults_with_the_same_verdicts(
+    transport: Transport, family: Family, mode: Mode
+) -> None:
+    clocks = FIRST_TOKEN if mode in ("hang", "outage") else PATIENT
+    behaviour = Behaviour(mode=mode, slow_seconds=0.05)
+    async with Simulator(family, behaviour=behaviour) as simulator:
+        call = a_call(transport, family, clocks, simulator.base_url)
+        verdict = await call({"input": ["a", "b"]}, EMBED, 60, EMBEDDINGS)
+
+    assert verdict.word is VERDICTS[mode]
+    assert (verdict.served is not None) is (verdict.word is W.SUCCEEDED)
+
+
+@pytest.mark.parametrize("family", ["openai", "compatible"])
+async def test_a_model_asked_for_what_it_is_not_for_is_misrouted(
+    transport: Transport, family: Family
+) -> None:
+    async with Simulator(family) as simulator:
+        call = a_call(transport, family, base_url=simulator.base_url)
+        completion = await call(BODY, EMBED, 60)
+        embedding = await call({"input": "a"}, TARGET, 60, EMBEDDINGS)
+
+    assert (completion.word, embedding.word) == (W.MISROUTED, W.MISROUTED)
+
+
 @pytest.mark.parametrize("family", EVERY_FAMILY)
 async def test_every_family_serves_a_chat_completion(transport: Transport, family: Family) -> None:
     async with Simulator(family) as simulator:
@@ -74,6 +104,15 @@ async def test_a_probe_is_a_call_like_any_other(transport: Transport, family: Fa
     async with Simulator(family) as simulator:
         call = a_call(transport, family, base_url=simulator.base_url)
         verdict = await call(probe_body("gpt-6-luna"), TARGET, 60)
+
+    assert verdict.word is W.SUCCEEDED
+
+
+@pytest.mark.parametrize("family", ["openai", "compatible"])
+async def test_so_is_a_probe_for_an_embedding(transport: Transport, family: Family) -> None:
+    async with Simulator(family) as simulator:
+        call = a_call(transport, family, base_url=simulator.base_url)
+        verdict = await call(probe_body(EMBED.model, EMBEDDINGS), EMBED, 60, EMBEDDINGS)
 
     assert verdict.word is W.SUCCEEDED
 

@@ -19,7 +19,7 @@ from outlast_schemas.topics import Topics
 from tests.kafka.cluster import place
 
 NOBODY = "127.0.0.1:1"
-COMMANDS = ("submit", "results", "dead-letters", "replay", "audit", "topics")
+COMMANDS = ("submit", "results", "dead-letters", "replay", "audit", "topics", "doctor")
 
 
 def outlast(
@@ -68,7 +68,7 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     ("arguments", "stdin", "says"),
     [
-        (["sumbit", "x"], "", "No such command"),
+        (["sumbit", "x"], "", "No such command 'sumbit'. Did you mean 'submit'?"),
         (["submit"], "", "give a message, or --file"),
         (["submit", "x", "--file", "y"], "", "give a message, or --file"),
         (["submit", " "], "", "the message is empty"),
@@ -80,7 +80,28 @@ def test_version() -> None:
         (["submit", "x", "--deadline", "soon"], "", "2026-03-30T06:00:00Z"),
         (["submit", "x", "--header", "novalue"], "", "NAME=VALUE was expected"),
         (["submit", "x", "--on-ambiguous", "maybe"], "", "maybe"),
+        (["submit", "x", "--deadline", "2026-03-30"], "", "a time zone is missing"),
+        (["submit", "x", "--ttl", "0"], "", "a number of seconds above 0"),
+        (["submit", "x", "--ttl", "9", "--deadline", "2026-03-30T06:00:00Z"], "", "exclude each"),
+        (["submit", "x", "--job-id", ""], "", "1 to 128 printable ASCII"),
+        (["submit", "x", "--job-id", "ä"], "", "1 to 128 printable ASCII"),
+        (["submit", "x", "--job-id", "a", "--batch", "b"], "", "exclude each other"),
+        (["submit", "x", "--batch", ""], "", "1 to 108 printable ASCII"),
+        (["submit", "x", "--route", ""], "", "for --route: it is empty"),
+        (["submit", "x", "--scope", " "], "", "for --scope: it is empty"),
+        (["submit", "x", "--results", ""], "", "for --results: it is empty"),
+        (["submit", "x", "--operation", "dream"], "", "dream"),
+        (["submit", "x", "--header", "ce_id=1"], "", "not for ce_id: use --job-id"),
+        (["submit", "x", "--header", "outlast-ttl-seconds=1"], "", "use --ttl"),
+        (["submit", "x", "--header", "outlast-state={}"], "", "it is Outlast's own"),
+        (["submit", "x", "--timeout", "1"], "", "it needs --wait"),
+        (["submit", "--file", "-", "--wait"], "{}\n{}", "it is for a single job"),
+        (["submit", "--file", "-"], "[1]", "line 1 is not a JSON object"),
+        (["submit", "--file", "/"], "", "/ cannot be read"),
         (["results", "--group", "g"], "", "it needs --follow"),
+        (["results", "--job", ""], "", "for --job: it is empty"),
+        (["results", "--since", "soon"], "", "an instant such as"),
+        (["results", "--follow", "--group", "g", "--since", "1h"], "", "leave it out"),
         (["replay"], "", "name ids or --reason, or say --all"),
         (["replay", "a", "--all"], "", "exclude each other"),
         (["replay", "a", "--ttl", "-1"], "", "a number of seconds above 0"),
@@ -106,6 +127,7 @@ def test_a_usage_error_says_what_is_wrong(arguments: list[str], stdin: str, says
         ["audit"],
         ["topics", "plan"],
         ["topics", "apply"],
+        ["submit", "hello", "--wait"],
     ],
 )
 def test_a_wrong_address_is_said_plainly(command: list[str]) -> None:
@@ -145,6 +167,27 @@ def test_mistakes_in_the_settings_stand_on_a_line_each(tmp_path: Path) -> None:
     assert [any(key in each for each in mistakes) for key in ("prefx", "partitions", "routes")]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("nowhere.toml", None, "there is no such file"),
+        ("broken.toml", b"[kafka", "is not valid TOML"),
+        ("bytes.toml", b"\xff\xfe\x00", "is not valid TOML"),
+    ],
+)
+def test_a_settings_file_that_is_none_is_said_plainly(
+    tmp_path: Path, name: str, content: bytes | None, says: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+
+    done = outlast("--config", str(tmp_path / name), "doctor")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_missing_settings_file_is_named() -> None:
     done = outlast("audit", OUTLAST_CONFIG="/nowhere.toml")
 
@@ -174,6 +217,9 @@ def test_topics_then_jobs_then_an_audit(kafka: str, tmp_path: Path) -> None:
         return done.returncode, done.stdout.splitlines()
 
     assert run("topics", "plan")[0] == 1
+    code, planned = run("topics", "plan", "--json")
+    kinds = [json.loads(line)["kind"] for line in planned]
+    assert (code, kinds.count("create"), kinds.count("begin")) == (1, len(kinds), 0)
     code, steps = run("topics", "apply")
     assert code == 0
     assert f"create {Topics(prefix).jobs}: 2 partition(s), 1 replica(s)" in steps

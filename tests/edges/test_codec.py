@@ -142,6 +142,7 @@ WRITTEN: Final[list[tuple[str, Outgoing]]] = [
                 model="gpt-6-luna-2026-02",
                 prompt_tokens=12,
                 completion_tokens=3,
+                cost=2.7e-06,
             ),
         ),
     ),
@@ -240,6 +241,28 @@ def test_the_headers_of_a_result_stand_once_whatever_the_job_brought() -> None:
 
     assert sorted(ours) == sorted(set(ours))
     assert dict(CODEC.encode(result, NOW).headers)["outlast-status"] == b"succeeded"
+    assert "outlast-cost" not in ours
+
+
+@pytest.mark.parametrize(
+    ("cost", "text"),
+    [
+        (0.0, b"0"),
+        (-0.0, b"0"),
+        (3.0, b"3"),
+        (1_200.5, b"1200.5"),
+        (0.1 + 0.2, b"0.3"),
+        (1e-07, b"0.0000001"),
+        (1e-10, b"0.0000000001"),
+        (1e-11, b"0"),
+        (123_456.789, b"123456.789"),
+    ],
+)
+def test_a_cost_is_written_in_plain_digits(cost: float, text: bytes) -> None:
+    served = Served(body=b"{}", provider="openai", model="luna", cost=cost)
+    result = Result(job=JOB, topic="outlast.results", status=Status.SUCCEEDED, served=served)
+
+    assert dict(CODEC.encode(result, NOW).headers)["outlast-cost"] == text
 
 
 @pytest.mark.parametrize("text", ["ü" * 700, "x" + "ü" * 700, "€" * 700, "x" * 2_000])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from outlast.core.errors import SettingsError
-from outlast.core.policy import Clocks, Defaults, Limits, Provider, Route, Target
+from outlast.core.policy import Clocks, Defaults, Limits, Price, Provider, Route, Target
 from outlast.edges.settings import Kafka, api_key, load
 
 EVERY_KEY = """
@@ -28,6 +28,7 @@ jurisdiction = "eu"
 api_key_file = "/run/secrets/local"
 limits = { concurrency = 16, requests_per_minute = 5_000, tokens_per_minute = 2_000_000 }
 clocks = { connect_seconds = 1, first_token_seconds = 2, idle_seconds = 3, total_seconds = 4 }
+prices = { "some/model" = { input = 0.27, output = 1.10 } }
 
 [providers.openai]
 family = "openai"
@@ -93,6 +94,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         limits=Limits(concurrency=16, requests_per_minute=5_000, tokens_per_minute=2_000_000),
         clocks=Clocks(connect_seconds=1, first_token_seconds=2, idle_seconds=3, total_seconds=4),
         api_key_file="/run/secrets/local",
+        prices={"some/model": Price(input=0.27, output=1.10)},
     )
     assert settings.catalogue.routes["chat"] == Route(
         name="chat",
@@ -187,8 +189,7 @@ ROUTE = '[routes.chat]\ntargets = ["local/m"]\n'
         (LOCAL + "limits = { concurency = 1 }\n", "did you mean concurrency?"),
         (LOCAL + "clocks = { conect_seconds = 1 }\n", "did you mean connect_seconds?"),
         (LOCAL + ROUTE + "retries = 1\n", "routes.chat.retries is an unknown key"),
-        ('[kafka]\nsecurity_protocol = "SSL"\n', "kafka.security_protocol is not supported yet"),
-        ('[kafka]\nsasl_password_env = "P"\n', "kafka.sasl_password_env is not supported yet"),
+        ('[kafka]\nsecurity_protocl = "SSL"\n', "did you mean security_protocol?"),
         ('[kafka]\nbootstrap_servers = "host"\n', "kafka.bootstrap_servers must be host:port"),
         ("[kafka]\nmax_body_bytes = 17_000_000\n", "kafka.max_body_bytes must be less than"),
         ('[kafka]\nprefix = "A_b"\n', "kafka.prefix may hold"),
@@ -201,6 +202,9 @@ ROUTE = '[routes.chat]\ntargets = ["local/m"]\n'
         ('[providers.x]\nfamily = "compatible"\nbase_url = "ftp://h"\n', "http:// or https://"),
         ('[providers.x]\nfamily = "openai"\nbase_url = "http://u:p@h"\n', "hold credentials"),
         (LOCAL + 'api_key_env = "A"\napi_key_file = "b"\n', "keep one"),
+        (LOCAL + "prices = { m = { input = 1 } }\n", "prices.m.output is required"),
+        (LOCAL + "prices = { m = { input = -1, output = 1 } }\n", "prices.m.input must be"),
+        (LOCAL + "prices = { m = { inputs = 1, input = 1, output = 1 } }\n", "mean input?"),
         (LOCAL + 'jurisdiction = "EU"\n', "providers.local.jurisdiction may hold"),
         ("[routes.chat]\ntargets = []\n", "routes.chat.targets must not be empty"),
         ('[routes.chat]\ntargets = ["local"]\n', "routes.chat.targets[0] must be provider/model"),
@@ -217,6 +221,59 @@ def test_a_mistake_says_where_and_what(tmp_path: Path, text: str, says: str) -> 
 
     assert len(found) == 1
     assert says in found[0]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://h/v1 ",
+        "http://h /v1",
+        "http://h\\t/v1",
+        "http://h:99999",
+        "http://h:0",
+        "http://h:port",
+        "http://@h",
+        "http://user@h",
+        "http://",
+        "http://h_!/v1",
+        "http://h/v1?",
+        "http://h/v1#",
+        "http://h\\\\x",
+        "http://höst/v1",
+        "h/v1",
+        "ftp://h",
+    ],
+)
+def test_an_address_that_clients_would_read_in_different_ways_is_refused(
+    tmp_path: Path, address: str
+) -> None:
+    text = f'[providers.x]\nfamily = "openai"\nbase_url = "{address}"\n'
+
+    [found] = mistakes(tmp_path, text)
+
+    assert found.startswith("providers.x.base_url must")
+
+
+@pytest.mark.parametrize(
+    "servers", ["h", "h:0", "h:99999", "http://h:1", "a:1,,b:2", "u@h:1", "h h:1"]
+)
+def test_servers_that_are_not_host_and_port_are_refused(tmp_path: Path, servers: str) -> None:
+    [found] = mistakes(tmp_path, f'[kafka]\nbootstrap_servers = "{servers}"\n')
+
+    assert found.startswith("kafka.bootstrap_servers must be host:port")
+
+
+def test_servers_may_have_names_and_addresses_of_both_kinds(tmp_path: Path) -> None:
+    text = '[kafka]\nbootstrap_servers = "kafka_1.example.com:9092, 10.0.0.1:9092,[::1]:9092"\n'
+
+    found = load({}, written(tmp_path, text)).kafka.bootstrap_servers
+
+    assert found == "kafka_1.example.com:9092,10.0.0.1:9092,[::1]:9092"
+
+
+def test_a_price_is_for_a_million_tokens() -> None:
+    assert Price(input=0.5, output=2.0).cost(1_000_000, 500_000) == 1.5
+    assert Price(input=0.5, output=2.0).cost(0, 0) == 0.0
 
 
 def test_a_scope_that_leaves_no_target_is_a_mistake(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from outlast.core.capability import Operation
 from outlast.core.choose import Fleet
 from outlast.core.errors import Released
 from outlast.core.lifecycle import Hop, Outgoing
@@ -123,15 +124,21 @@ class Call:
         self.script: list[Verdict | Exception] = []
         self.calls: list[tuple[Target, float]] = []
         self.bodies: list[Mapping[str, object]] = []
+        self.operations: list[Operation] = []
         self.meanwhile: Callable[[], None] = lambda: None
         self.answers = asyncio.Event()
         self.answers.set()
         self._log = log
 
     async def __call__(
-        self, body: Mapping[str, object], target: Target, seconds_left: float
+        self,
+        body: Mapping[str, object],
+        target: Target,
+        seconds_left: float,
+        operation: Operation,
     ) -> Verdict:
         self.calls.append((target, seconds_left))
+        self.operations.append(operation)
         self.bodies.append(body)
         self._log.append(f"called {target}")
         await self.answers.wait()

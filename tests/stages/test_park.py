@@ -93,3 +93,15 @@ async def test_a_job_let_go_of_leaves_no_record() -> None:
     with pytest.raises(Released):
         await running
     assert world.outbox.told == []
+
+
+@pytest.mark.parametrize(("down", "expected"), [((), "work.openai"), (("openai",), "parked")])
+async def test_an_embeddings_job_leaves_only_for_one_who_has_embeddings(
+    down: tuple[str, ...], expected: str
+) -> None:
+    world = World(*down)
+    world.sweeps.sweep()
+
+    await park(a_job(("outlast-operation", b"embeddings")), world.park_ports())
+
+    assert world.outbox.told == [expected]

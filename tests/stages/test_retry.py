@@ -87,3 +87,11 @@ async def test_a_job_let_go_of_leaves_no_record() -> None:
     with pytest.raises(Released):
         await running
     assert world.outbox.told == []
+
+
+async def test_an_embeddings_job_goes_on_to_one_who_has_embeddings() -> None:
+    world = World()
+
+    await retry(a_job(("outlast-operation", b"embeddings")), world.ports())
+
+    assert world.outbox.told == ["work.openai"]

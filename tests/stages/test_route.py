@@ -61,6 +61,32 @@ async def test_a_published_job_goes_where_headers_and_health_say(
     assert world.outbox.told == expected
 
 
+EMBED = ("outlast-operation", b"embeddings")
+
+
+@pytest.mark.parametrize(
+    ("headers", "down", "expected"),
+    [
+        # who has no embeddings is not asked for them, not even while the others are down
+        ((EMBED,), (), ["work.openai"]),
+        ((EMBED,), ("openai",), ["parked"]),
+        (
+            (EMBED, ("outlast-scope", b"deepseek,anthropic")),
+            (),
+            ["dead letter: no_capable_target", "results: dead_lettered"],
+        ),
+    ],
+)
+async def test_an_embeddings_job_goes_only_where_embeddings_are(
+    headers: Headers, down: tuple[str, ...], expected: list[str]
+) -> None:
+    world = World(*down)
+
+    await route(a_job(*headers, body=b'{"input":"hello"}'), world.ports())
+
+    assert world.outbox.told == expected
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

@@ -298,3 +298,29 @@ async def test_a_body_that_is_no_json_is_not_sent_to_anybody() -> None:
 
     assert world.outbox.told == ["dead letter: not_json", "results: dead_lettered"]
     assert (world.call.calls, world.pool.held) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("headers", "operation"),
+    [
+        ((), "chat.completions"),
+        ((("outlast-operation", None),), "chat.completions"),
+        ((("outlast-operation", b"embeddings"),), "embeddings"),
+    ],
+)
+async def test_the_call_is_told_what_the_job_asks_for(
+    headers: tuple[tuple[str, bytes | None], ...], operation: str
+) -> None:
+    world = a_world(a_verdict(V.SUCCEEDED))
+
+    await work(queued(*headers, target=str(LUNA)), "openai", world.work_ports())
+
+    assert world.call.operations == [operation]
+
+
+async def test_a_provider_without_embeddings_is_not_called_for_them() -> None:
+    world = World()
+
+    await work(queued(("outlast-operation", b"embeddings")), "deepseek", world.work_ports())
+
+    assert (world.call.calls, world.outbox.told) == ([], ["retry.0s"])

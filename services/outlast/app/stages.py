@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import cycle
 from typing import Any, Final
 
 import orjson
@@ -12,14 +11,13 @@ from aiokafka import TopicPartition
 
 from outlast.app.parts import Parts
 from outlast.core.policy import Provider, Target
-from outlast.core.verdict import Verdict
 from outlast.edges.codec import Encoded
 from outlast.edges.kafka.subscribers import Subscriber, vitals_subscriber
 from outlast.edges.kafka.sweeps import Sweeps
 from outlast.edges.kafka.watchdog import watched
 from outlast.edges.pool import ProviderPool, Share
 from outlast.edges.providers.call import ProviderCall
-from outlast.edges.providers.families import probe_body
+from outlast.edges.providers.probe import ProbedCall
 from outlast.edges.providers.transport import Transport
 from outlast.health import VerdictOwner
 from outlast.park import park
@@ -27,7 +25,6 @@ from outlast.ports import HealthPorts, ParkPorts, Ports, WorkPorts
 from outlast.retry import retry
 from outlast.route import route
 from outlast.work import work
-from outlast_schemas.attempt import VerdictWord
 from outlast_schemas.health import EVERY_MODEL, Health
 from outlast_schemas.vitals import Vitals
 
@@ -41,7 +38,6 @@ WAITS_IN_FLIGHT: Final = 20_000
 """Per tier: who waits beyond it leaves late, not by its due time."""
 HANDED_ON_IN_FLIGHT: Final = 1_000
 """How many jobs of a pool whose provider is down are handed on side by side."""
-PROBE_SECONDS: Final = 10.0
 TICK_SECONDS: Final = 1.0
 
 
@@ -96,7 +92,8 @@ def add_work(parts: Parts, provider: Provider, key: str | None, most: int) -> No
     """One provider's pool."""
     topic = parts.topics.work(provider.name)
     transport = Transport()
-    call = ProviderCall(provider, key, transport, lambda: parts.clock.now() / 1000)
+    made = ProviderCall(provider, key, transport, lambda: parts.clock.now() / 1000)
+    call = ProbedCall(provider, _models(parts, provider.name), made)
     holder: list[Subscriber] = []
     assignment = parts.assignment(f"work.{provider.name}", lambda: holder[0])
     share = Share(assignment, topic, provider.limits.concurrency, most)
@@ -106,7 +103,7 @@ def add_work(parts: Parts, provider: Provider, key: str | None, most: int) -> No
         clock=parts.clock,
         share=share,
         tell=partial(_tell, parts),
-        probe=partial(_probe, _models(parts, provider.name), provider.name, call),
+        probe=call.probe,
     )
     ports = WorkPorts(**_shared(parts), call=call, pool=pool)
 
@@ -188,19 +185,10 @@ async def _tell(parts: Parts, vitals: Vitals) -> None:
     await parts.outbox.write(Encoded(topic, vitals.provider.encode(), value, []))
 
 
-async def _probe(models: Iterator[str], provider: str, call: ProviderCall) -> Verdict:
-    """One real call of one token, at the provider's models that routes ask for, in turn."""
-    model = next(models, None)
-    if model is None:
-        # Nothing to ask for: the next job is the probe.
-        return Verdict(word=VerdictWord.SUCCEEDED, note="no route names a model of it")
-    return await call(probe_body(model), Target(provider, model), PROBE_SECONDS)
-
-
 def _models(parts: Parts, provider: str) -> Iterator[str]:
-    """The provider's models in all routes, round and round."""
+    """The provider's models in all routes."""
     targets = (each for route in parts.catalogue.routes.values() for each in route.targets)
-    return cycle(dict.fromkeys(each.model for each in targets if each.provider == provider))
+    return (each.model for each in targets if each.provider == provider)
 
 
 def _ports(parts: Parts) -> Ports:

@@ -1,31 +1,41 @@
 """``outlast audit``: account for every job."""
 
 import asyncio
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 
 from outlast.audit import Report
 from outlast.audit import audit as account
+from outlast.cli.counted import Counted
+from outlast.cli.help import described
 from outlast.cli.invocation import connected, settings_of
-from outlast.cli.terminal import line, print_json, table
+from outlast.cli.terminal import AsJson, counting, line, print_json, table
 from outlast.edges.settings import Settings
 
 __all__ = ["register"]
 
 NAMED: Final = 20
 """So many ids are named on the screen; ``--json`` names all."""
+WHAT: Final = """
+Account for every accepted job.
+
+Reads all topics and writes nothing. Each job is counted once, by its latest run:
+accepted = succeeded + dead lettered + expired + cancelled + open + lost. Exits with 1 when one
+is lost. It knows what the topics still hold, 7 days of jobs by default.
+"""
+EXAMPLES: Final = """
+outlast audit
+outlast audit --json | jq .open_ids
+"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(help="Account for every accepted job; exits with 1 when one is lost.")(audit)
+    app.command(**described(WHAT, EXAMPLES))(audit)
 
 
-def audit(
-    context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-) -> None:
+def audit(context: typer.Context, as_json: AsJson = False) -> None:
     """Read everything and compare what came in with what went out."""
     report = asyncio.run(_audit(settings_of(context)))
     if as_json:
@@ -38,7 +48,8 @@ def audit(
 
 async def _audit(settings: Settings) -> Report:
     async with connected(settings) as connection:
-        return await account(connection.archive)
+        with counting("reading records:") as count:
+            return await account(Counted(connection.archive, count))
 
 
 def _print(report: Report) -> None:

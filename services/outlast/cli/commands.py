@@ -7,30 +7,43 @@ from typing import Annotated, NoReturn
 import typer
 from aiokafka.errors import KafkaError
 
-from outlast.cli import audit, dead_letters, drill, replay, results, run, submit, topics
+from outlast.cli import (
+    audit,
+    dead_letters,
+    doctor,
+    drill,
+    init,
+    replay,
+    results,
+    run,
+    submit,
+    topics,
+)
+from outlast.cli.help import new_app
 from outlast.cli.invocation import Invocation
-from outlast.cli.terminal import complain
+from outlast.cli.terminal import ReaderGone, complain, mute, never_fail_on_a_character
 from outlast.core.errors import KafkaUnreachable, OutlastError
 
 __all__ = ["app", "run_command"]
 
-app = typer.Typer(
+EXIT_CODES = """\b
+Exit codes:
+  0    all is well
+  1    a finding: a job lost, a plan that differs, a problem, a job not there
+  2    wrong usage, settings or topics; the message says what to do
+  3    Kafka does not answer
+  4    a watchdog ended the process: start it again
+  130  Ctrl-C
+"""
+
+app = new_app(
     name="outlast",
     help="An inference queue on Kafka: a job outlives the provider that was to answer it.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES,
 )
 
-run.register(app)
-drill.register(app)
-submit.register(app)
-results.register(app)
-dead_letters.register(app)
-replay.register(app)
-audit.register(app)
-topics.register(app)
+for each in (submit, results, dead_letters, init, topics, run, replay, doctor, audit, drill):
+    each.register(app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -63,8 +76,12 @@ def outlast(
 
 def run_command() -> NoReturn:
     """Run one command and exit: 0, 1 a finding, 2 usage or settings, 3 no Kafka, 130 Ctrl-C."""
+    never_fail_on_a_character()
     try:
         app()
+    except ReaderGone:
+        mute()
+        sys.exit(ReaderGone.exit_code)
     except OutlastError as error:
         complain(error)
         sys.exit(error.exit_code)

@@ -8,12 +8,13 @@ import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
+from outlast.cli.help import described, new_app
 from outlast.cli.invocation import settings_of
-from outlast.cli.terminal import err, line, out, print_json
+from outlast.cli.terminal import AsJson, err, line, out, print_json
 from outlast.drill.outage import Drill, Drilled
 from outlast.drill.outage import drill as run_drill
 from outlast.drill.report import print_report, report_json
@@ -24,18 +25,30 @@ from outlast.edges.settings import environment, load
 __all__ = ["register"]
 
 
+WHAT: Final = "Fire drills: simulated providers fail, the jobs do not."
+OUTAGE: Final = """
+A provider goes down in mid-run, as on 29 March 2026, and comes back.
+
+Runs the stages against simulated providers on topics of its own, publishes jobs, and accounts
+for each at the end; exits with 1 when one is lost or has not ended. Real providers, keys and
+topics are not touched.
+"""
+EXAMPLES: Final = """
+outlast drill outage
+outlast drill outage --jobs 1000 --seconds 120 --keep
+"""
+
+
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    group = typer.Typer(help="Fire drills: simulated providers fail, the jobs do not.")
-    group.command(help="A provider goes down in mid-run, as on 29 March 2026, and comes back.")(
-        outage
-    )
+    group = new_app(**described(WHAT, "outlast drill outage"))
+    group.command(**described(OUTAGE, EXAMPLES))(outage)
     group.callback()(drill)
     app.add_typer(group, name="drill")
 
 
 def drill() -> None:
-    """Fire drills: simulated providers fail, the jobs do not."""
+    """A callback makes typer keep the group although it has one command."""
 
 
 def outage(
@@ -44,15 +57,19 @@ def outage(
         str | None,
         typer.Option(metavar="HOST:PORT", help="The cluster; else the configured one."),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=12, help="How many jobs.")] = 300,
-    seconds: Annotated[float, typer.Option(min=20, help="How long they are published.")] = 50,
+    jobs: Annotated[int, typer.Option(min=12, metavar="N", help="How many jobs.")] = 300,
+    seconds: Annotated[
+        float, typer.Option(min=20, metavar="SECONDS", help="How long they are published.")
+    ] = 50,
     local_url: Annotated[
         str | None,
         typer.Option(metavar="URL", help="A real OpenAI-compatible server for `local`."),
     ] = None,
-    local_model: Annotated[str, typer.Option(help="The model it serves.")] = "local-model",
-    keep: Annotated[bool, typer.Option(help="Leave everything up until Ctrl-C.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object at the end.")] = False,
+    local_model: Annotated[
+        str, typer.Option(metavar="NAME", help="The model it serves.")
+    ] = "local-model",
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything up until Ctrl-C.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run the drill; exits with 1 when a job is lost or has not ended."""
     logs.configure(environment(), libraries=logging.CRITICAL)

@@ -2,41 +2,58 @@
 
 import asyncio
 from collections import Counter
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 import uuid_utils
 
+from outlast.cli.counted import Counted
+from outlast.cli.dead_letters import ReasonOption
+from outlast.cli.help import described
 from outlast.cli.invocation import Connected, connected, settings_of
-from outlast.cli.terminal import err, line, print_json
+from outlast.cli.terminal import AsJsonLines, counting, err, line, print_json, waiting
 from outlast.edges.kafka.publish import JobsPublisher, Publisher
 from outlast.edges.settings import Settings
 from outlast.replay import Selection, Wish, look
 from outlast.replay import replay as publish_again
-from outlast_schemas.dead_letter import Reason
+from outlast_schemas.dead_letter import DeadLetter
 
-__all__ = ["register"]
+__all__ = ["fields_of_run", "register"]
+
+
+WHAT: Final = """
+Put dead letters back to work, each as the next run of its job.
+
+The id, body and headers stay; calls and hops are counted anew, and the time to live is fresh.
+What has succeeded meanwhile, or runs already, is left out. Without ids or --reason it needs
+--all; unless ids are given it asks first.
+"""
+EXAMPLES: Final = """
+outlast replay --all --dry-run
+outlast replay --reason attempts_exhausted --ttl 3600
+outlast replay 0198c5c2-7d0f-7c3e-9d5e-3f1f2b8f0c11
+"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(help="Put dead letters back to work, each as the next run of its job.")(replay)
+    app.command(**described(WHAT, EXAMPLES))(replay)
 
 
 def replay(
     context: typer.Context,
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Job ids.")] = None,
-    reason: Annotated[Reason | None, typer.Option(help="Only those with this reason.")] = None,
+    reason: ReasonOption = None,
+    all_: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     ttl: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", help="The time each has now; else as its route says."),
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="All of them, without a filter.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: AsJsonLines = False,
 ) -> None:
     """Select, say how many, ask, publish."""
     if not ids and reason is None and not all_:
@@ -54,7 +71,8 @@ def replay(
 async def _replay(settings: Settings, wish: Wish, dry_run: bool, ask: bool, as_json: bool) -> bool:
     """Whether something that was asked for by id was not replayed."""
     async with connected(settings) as connection:
-        selection = await look(connection.archive, wish)
+        with counting("reading records:") as count_read:
+            selection = await look(Counted(connection.archive, count_read), wish)
         _say_what_not(selection)
         count = len(selection.letters)
         run = str(uuid_utils.uuid7())
@@ -63,7 +81,8 @@ async def _replay(settings: Settings, wish: Wish, dry_run: bool, ask: bool, as_j
         elif ask and not typer.confirm(f"Replay {count} job(s)?", err=True):
             raise typer.Exit(1)
         else:
-            await _publish(connection, selection, wish, run)
+            with waiting(f"publishing {count:,} job(s)"):
+                await _publish(connection, selection, wish, run)
             _print(selection, run, as_json)
     return bool(wish.ids) and count < len(wish.ids)
 
@@ -89,11 +108,20 @@ def _print(selection: Selection, run: str | None, as_json: bool) -> None:
         err.print("nothing to replay")
         return
     for letter in selection.letters:
-        fields = {"job_id": letter.job.id, "replays": letter.job.state.replays + 1, "run": run}
         if as_json:
-            print_json({**fields, "reason": letter.reason.value})
+            print_json(fields_of_run(letter, run))
         else:
             line(f"{letter.job.id}  {letter.reason.value}, run {letter.job.state.replays + 2}")
     if not as_json:
         done = f"replayed as {run}" if run else "would be replayed"
         err.print(f"{len(selection.letters)} job(s) {done}", soft_wrap=True)
+
+
+def fields_of_run(letter: DeadLetter, run: str | None) -> dict[str, object]:
+    """The object that ``--json`` prints for each job that is replayed, or would be."""
+    return {
+        "job_id": letter.job.id,
+        "replays": letter.job.state.replays + 1,
+        "reason": letter.reason.value,
+        "run": run,
+    }

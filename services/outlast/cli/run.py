@@ -4,12 +4,13 @@ import asyncio
 import logging
 import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from outlast.app import STAGES, Selection
 from outlast.app import run as run_stages
+from outlast.cli.help import described
 from outlast.cli.invocation import settings_of
 from outlast.core.errors import SettingsError
 from outlast.edges import logs
@@ -35,40 +36,52 @@ class Beginning(StrEnum):
     LATEST = "latest"
 
 
-EXAMPLES = """Run the stages until SIGTERM or Ctrl-C; what runs then may still end
-(defaults.drain_seconds), a second signal leaves at once.
+WHAT: Final = """
+Run the stages, all or one, until SIGTERM or Ctrl-C.
 
-outlast run                             all stages, all providers, one process
-
-outlast run work --provider deepseek    one more worker for one pool
-
-outlast run route                       one stage
+Then it takes nothing new, lets its calls end (defaults.drain_seconds, 60), and exits with 0; a
+second signal leaves at once. More processes share the work; a pool's limits are split between
+them.
+"""
+EXAMPLES: Final = """
+outlast run                            all stages, all pools, one process
+outlast run work --provider deepseek   one more worker of one pool
+outlast run route                      one stage
 """
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(help=EXAMPLES, short_help="Run the stages, all or one.")(run)
+    app.command(**described(WHAT, EXAMPLES))(run)
 
 
 def run(
     context: typer.Context,
     stage: Annotated[
-        StageChoice | None, typer.Argument(help="One stage; without it all of them.")
+        StageChoice | None,
+        typer.Argument(metavar="STAGE", help="Only this one.  [default: all]"),
     ] = None,
     provider: Annotated[
         list[str] | None,
-        typer.Option("--provider", metavar="NAME", help="Only these pools; may be repeated."),
+        typer.Option("--provider", metavar="NAME", help="Only these pools; repeat."),
     ] = None,
     max_in_flight: Annotated[
         int,
         typer.Option(
-            "--max-in-flight", min=1, help="Calls in flight this process makes per provider."
+            "--max-in-flight",
+            min=1,
+            metavar="N",
+            help="Calls in flight of this process for each provider, at most.",
         ),
     ] = 4_000,
     begin_at: Annotated[
         Beginning | None,
-        typer.Option("--from", help="Where to begin on partitions without a committed offset."),
+        typer.Option(
+            "--from",
+            metavar="WHERE",
+            help="earliest or latest: where to begin on partitions without a committed offset; "
+            "else it refuses to.",
+        ),
     ] = None,
 ) -> None:
     """Read settings, run, drain."""

@@ -1,156 +1,163 @@
 """``outlast submit``: publish jobs from the command line."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
-import uuid_utils
-from rich.progress import Progress
 
-from outlast.cli.bodies import bodies_of
+from outlast.cli.bodies import Bodies, from_file, from_message, from_stdin
+from outlast.cli.help import described
 from outlast.cli.invocation import settings_of
-from outlast.cli.terminal import err, line, print_json
-from outlast.client import AsyncClient, Job
+from outlast.cli.publishing import Wish, publish
+from outlast.cli.terminal import AsJsonLines, err
+from outlast.cli.terms import check_batch, check_id, terms_of
+from outlast.core.capability import Operation
 from outlast.core.policy import Catalogue, OnAmbiguous
-from outlast.edges.settings import Kafka
 
 __all__ = ["register"]
 
-AT_ONCE: Final = 500
-"""Publishes in flight."""
+WHAT: Final = """
+Publish jobs: a message, or JSON bodies from a file.
+
+Prints the id of each job that Kafka has acknowledged. Bodies are requests as OpenAI's API takes
+them, one JSON object on a line; a file is looked through before the first is published, standard
+input is published as it comes.
+"""
+EXAMPLES: Final = """
+outlast submit "What outlasts an outage?" --wait
+outlast submit --file jobs.jsonl --route chat --batch import-7
+zcat jobs.jsonl.gz | outlast submit --file - --ttl 3600
+"""
+MORE: Final = """
+With --batch NAME the ids are NAME/0, NAME/1, ...: run again after a failure, it publishes no
+job as another one, and copies are dropped while the first is remembered.
+"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(help="Publish jobs: a question, JSON bodies from a file, or standard input (-).")(
-        submit
-    )
+    app.command(**described(WHAT, EXAMPLES, more=MORE))(submit)
 
 
 def submit(
     context: typer.Context,
     text: Annotated[
         str | None,
-        typer.Argument(help="The user's message; - reads a message or JSON lines from stdin."),
+        typer.Argument(metavar="MESSAGE", help="What to ask; - reads it, or bodies, from stdin."),
     ] = None,
     file: Annotated[
         str | None,
-        typer.Option("--file", "-f", metavar="PATH", help="JSON lines, one body each; - is stdin."),
+        typer.Option("--file", "-f", metavar="PATH", help="Bodies, one a line; - is stdin."),
     ] = None,
-    route: Annotated[str | None, typer.Option(help="The route; else the body's model.")] = None,
+    route: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The route; else the body's model says it.")
+    ] = None,
     model: Annotated[
-        str | None, typer.Option(help="For a message: a route, or provider/model.")
+        str | None, typer.Option(help="For a message: a route, or provider/model.", metavar="NAME")
+    ] = None,
+    operation: Annotated[
+        Operation | None,
+        typer.Option(metavar="NAME", help="chat.completions or embeddings.  [default: the first]"),
+    ] = None,
+    job_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="The id of a single job; else a new UUID.")
+    ] = None,
+    batch: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Ids made of this name and a number.")
     ] = None,
     ttl: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="How long the answer is wanted.")
+        float | None,
+        typer.Option(metavar="SECONDS", help="How long an answer is wanted; else as its route."),
     ] = None,
     deadline: Annotated[
-        str | None, typer.Option(metavar="INSTANT", help="Such as 2026-03-30T06:00:00Z.")
+        str | None,
+        typer.Option(metavar="INSTANT", help="The same as an instant: 2026-03-30T06:00:00Z."),
     ] = None,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="A provider, or jurisdiction:<name>, that may see it; repeatable."),
+        typer.Option(metavar="NAME", help="Who may see it: a provider or jurisdiction:eu; repeat."),
     ] = None,
     on_ambiguous: Annotated[
-        OnAmbiguous | None, typer.Option(help="When a call may have been executed.")
+        OnAmbiguous | None,
+        typer.Option(
+            metavar="HOW",
+            help="alternate, retry or hold, when a call may have been executed; else as its route.",
+        ),
     ] = None,
-    results: Annotated[str | None, typer.Option(help="The name of the result topic.")] = None,
-    job_id: Annotated[str | None, typer.Option(help="The id, for a single job.")] = None,
+    results: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The result topic; else the route's.")
+    ] = None,
     header: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A further header; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A header that comes back with it; repeat."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the result of the job and print the answer.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="With --wait: no longer than this."),
+    ] = None,
+    as_json: AsJsonLines = False,
 ) -> None:
     """Publish, and print the id of each job that the broker has acknowledged."""
-    kafka = settings_of(context).kafka
-    bodies = bodies_of(text, file, model)
-    for number, body in enumerate(bodies, 1):
-        if len(body) > kafka.max_body_bytes:
-            raise typer.BadParameter(
-                f"body {number} has {len(body):,} bytes; the limit is {kafka.max_body_bytes:,} "
-                "(kafka.max_body_bytes); nothing was published"
-            )
-    if job_id is not None and len(bodies) > 1:
-        raise typer.BadParameter("it is for a single job", param_hint="--job-id")
-    terms: dict[str, Any] = {
-        "route": route,
-        "ttl": ttl,
-        "deadline": _instant(deadline),
-        "scope": scope,
-        "on_ambiguous": on_ambiguous,
-        "results": results,
-        "headers": _headers(header or []),
-    }
-    _warn(settings_of(context).catalogue, route)
-    jobs = [(job_id or str(uuid_utils.uuid7()), body) for body in bodies]
-    asyncio.run(_publish(kafka, jobs, terms, as_json))
+    if (text is None) == (file is None):
+        raise typer.BadParameter("give a message, or --file PATH, or - for standard input")
+    if timeout is not None and not wait:
+        raise typer.BadParameter("it needs --wait", param_hint="--timeout")
+    check_id(job_id)
+    check_batch(batch)
+    if job_id is not None and batch is not None:
+        raise typer.BadParameter("--job-id and --batch exclude each other")
+    terms = terms_of(
+        route=route,
+        operation=operation,
+        ttl=ttl,
+        deadline=deadline,
+        scope=scope,
+        on_ambiguous=on_ambiguous,
+        results=results,
+        header=header,
+    )
+    settings = settings_of(context)
+    bodies = _bodies(text, file, model, operation, settings.kafka.max_body_bytes)
+    if (job_id is not None or wait) and bodies.total != 1:
+        hint = "--job-id" if job_id is not None else "--wait"
+        raise typer.BadParameter("it is for a single job", param_hint=hint)
+    _warn(settings.catalogue, route)
+    wish = Wish(job_id=job_id, batch=batch, wait=wait, timeout=timeout, as_json=as_json)
+    asyncio.run(publish(settings, bodies, wish, terms))
+
+
+def _bodies(
+    text: str | None, file: str | None, model: str | None, operation: Operation | None, limit: int
+) -> Bodies:
+    if file is None and text != "-":
+        return _one(from_message(text or "", model, operation), limit)
+    if file is not None and file != "-":
+        found: Bodies | str = from_file(file, limit)
+    else:
+        found = from_stdin(limit, or_message=file is None)
+    if isinstance(found, str):
+        return _one(from_message(found, model, operation), limit)
+    if model is not None:
+        raise typer.BadParameter(
+            "it is for a message; a JSON body says its own model (or use --route)",
+            param_hint="--model",
+        )
+    return found
+
+
+def _one(body: bytes, limit: int) -> Bodies:
+    if len(body) > limit:
+        raise typer.BadParameter(
+            f"the body has {len(body):,} bytes; the limit is {limit:,} (kafka.max_body_bytes)"
+        )
+    return Bodies([body], limit, total=1)
 
 
 def _warn(catalogue: Catalogue, route: str | None) -> None:
     """The stages decide by their own configuration; by this one it would be a dead letter."""
-    if route is not None and catalogue.routes and route not in catalogue.routes:
+    if route is not None and catalogue.routes and catalogue.route(route) is None:
         known = ", ".join(sorted(catalogue.routes))
         err.print(f"warning: no route {route!r} is configured here ({known})", soft_wrap=True)
-
-
-async def _publish(
-    kafka: Kafka, jobs: Sequence[tuple[str, bytes]], terms: Mapping[str, Any], as_json: bool
-) -> None:
-    async with AsyncClient(kafka, source="outlast-submit") as client:
-        hidden = len(jobs) <= AT_ONCE or not err.is_terminal
-        with Progress(console=err, transient=True, disable=hidden) as progress:
-            task = progress.add_task("publishing", total=len(jobs))
-            for start in range(0, len(jobs), AT_ONCE):
-                batch = jobs[start : start + AT_ONCE]
-                await _batch(client, batch, terms, as_json)
-                progress.advance(task, len(batch))
-
-
-async def _batch(
-    client: AsyncClient,
-    jobs: Sequence[tuple[str, bytes]],
-    terms: Mapping[str, Any],
-    as_json: bool,
-) -> None:
-    """Print what was acknowledged, then raise what went wrong first."""
-    outcomes = await asyncio.gather(
-        *(client.publish(body, job_id=job_id, **terms) for job_id, body in jobs),
-        return_exceptions=True,
-    )
-    for outcome in outcomes:
-        if isinstance(outcome, Job):
-            _print(outcome, as_json)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-
-
-def _print(job: Job, as_json: bool) -> None:
-    if as_json:
-        place = {"topic": job.topic, "partition": job.partition, "offset": job.offset}
-        print_json({"id": job.id, **place})
-    else:
-        line(job.id)
-
-
-def _instant(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(
-            "an instant such as 2026-03-30T06:00:00Z was expected", param_hint="--deadline"
-        ) from None
-
-
-def _headers(pairs: Sequence[str]) -> dict[str, str]:
-    headers = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not (name and equals):
-            raise typer.BadParameter("NAME=VALUE was expected", param_hint="--header")
-        headers[name] = value
-    return headers

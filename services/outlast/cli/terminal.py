@@ -1,19 +1,56 @@
 """How commands speak: plain lines, JSON lines, one clear message for an error."""
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Final, TextIO
 
 import orjson
 import typer
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from outlast.core.errors import OutlastError, SettingsError
 
-__all__ = ["complain", "err", "line", "one_line", "out", "print_json", "span", "table"]
+__all__ = [
+    "AsJson",
+    "AsJsonLines",
+    "ReaderGone",
+    "complain",
+    "counting",
+    "err",
+    "line",
+    "mute",
+    "never_fail_on_a_character",
+    "one_line",
+    "out",
+    "print_json",
+    "span",
+    "table",
+    "waiting",
+]
 
-out: Final = Console(highlight=False, markup=False, emoji=False)
-err: Final = Console(stderr=True, highlight=False, markup=False, emoji=False)
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+AsJsonLines = Annotated[bool, typer.Option("--json", help="Print a JSON object on each line.")]
+
+
+class ReaderGone(Exception):
+    """Whoever read standard output has enough, as ``head`` does."""
+
+    exit_code = 141
+    """128 + SIGPIPE, as a shell shows a program that the signal ended."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave by our own way: rich would exit with 1, which here means a finding."""
+        raise ReaderGone
+
+
+out: Final = _Console(highlight=False, markup=False, emoji=False)
+err: Final = _Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def line(text: str, *, style: str | None = None) -> None:
@@ -22,8 +59,66 @@ def line(text: str, *, style: str | None = None) -> None:
 
 
 def print_json(fields: Mapping[str, object]) -> None:
-    """One JSON object on a line of its own."""
-    typer.echo(orjson.dumps(fields).decode())
+    """One JSON object on a line of its own, UTF-8 whatever the locale says."""
+    try:
+        typer.echo(orjson.dumps(fields))
+    except BrokenPipeError:
+        raise ReaderGone from None
+
+
+def mute() -> None:
+    """Send to nowhere what is still to be written, so that Python's last flush is quiet too."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+
+
+def never_fail_on_a_character() -> None:
+    """Where the locale cannot show a character, show its code instead of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            _reconfigured(stream)
+
+
+def _reconfigured(stream: TextIO) -> None:
+    stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
+
+
+@contextmanager
+def counting(
+    what: str, total: int | None = None, *, shown: bool = True
+) -> Iterator[Callable[[int], None]]:
+    """Gives a function that counts on; on a terminal the count is seen while it lasts.
+
+    It is on standard error, and gone at the end. ``shown=False`` hides it, where the command's
+    own output runs down the same screen.
+    """
+    if not (err.is_terminal and shown):
+        yield lambda _: None
+        return
+    count = "{task.completed:,}" if total is None else "{task.completed:,} of {task.total:,}"
+    columns = (
+        SpinnerColumn(),
+        TextColumn(f"{{task.description}} {count}", markup=False),
+        TimeElapsedColumn(),
+    )
+    # Not redirected: what is printed meanwhile goes to standard output, not to this screen.
+    with Progress(
+        *columns, console=err, transient=True, redirect_stdout=False, redirect_stderr=False
+    ) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda more: progress.advance(task, more)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """On a terminal, what is waited for and how long already."""
+    if not err.is_terminal:
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        progress.add_task(what, total=None)
+        yield
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: str = "") -> None:

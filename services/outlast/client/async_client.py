@@ -12,7 +12,8 @@ import orjson
 import uuid_utils
 
 from outlast.client.bulk import Bulk, Items, job_of
-from outlast.client.job import Job, Operation, PublishTerms, Receipt
+from outlast.client.job import Job, PublishTerms, Receipt
+from outlast.core.capability import Operation
 from outlast.core.policy import Catalogue, OnAmbiguous
 from outlast.edges.answers import Result
 from outlast.edges.kafka.connection import connect
@@ -61,11 +62,15 @@ class AsyncClient:
         self._has_names = False
         self._topics = Topics(self._kafka.prefix)
         self._source = source
-        self._publisher = Publisher(self._kafka, patience_seconds=timeout)
+        self._patience = timeout
         self._streams: list[ResultStream] = []
-        self._waits = Waits(self._kafka)
+        self._open()
         self._there: set[str] = set()
         self._asking = asyncio.Lock()
+
+    def _open(self) -> None:
+        self._publisher = Publisher(self._kafka, patience_seconds=self._patience)
+        self._waits = Waits(self._kafka)
 
     @classmethod
     def from_env(
@@ -88,6 +93,8 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         """Make sure that Kafka answers. Raises ``KafkaUnreachable`` within ten seconds."""
         await connect(self._kafka)
+        if self._publisher.is_closed:
+            self._open()
         return self
 
     async def __aexit__(
@@ -100,7 +107,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Commit what was acknowledged, flush, disconnect."""
+        """Commit what was acknowledged, flush, disconnect; it may be entered again."""
         for stream in self._streams:
             await stream.aclose()
         self._streams.clear()

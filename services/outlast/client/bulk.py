@@ -1,25 +1,33 @@
 """Publishes many jobs over one window: order kept, memory bounded, a receipt for each."""
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+)
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Final
 
 import uuid_utils
 
 from outlast.client.job import Job, NewJob, Receipt
-from outlast.core.admission import MAX_ID
+from outlast.core.admission import MAX_ID, fault_in_id
 from outlast.core.errors import PublishRefused, PublishUnknown
 from outlast.edges.kafka.publish import Publisher, Sending
-from outlast.edges.request import Body, Envelope, Terms
+from outlast.edges.request import Body, Envelope, Terms, written
 
-__all__ = ["Bulk", "Items", "job_of"]
+__all__ = ["Bulk", "Items", "chunks", "job_of"]
 
 Items = Iterable[Body | NewJob] | AsyncIterable[Body | NewJob]
 
 WINDOW_JOBS: Final = 5_000
 WINDOW_BYTES: Final = 32 * 1024 * 1024
+CHUNK_JOBS: Final = 1_000
 ROOM_FOR_NUMBER: Final = 20
 """Characters of the longest ``/<number>``."""
 TERMS: Final = tuple(field.name for field in fields(Terms))
@@ -60,8 +68,10 @@ class Bulk:
             terms: what holds for every item that says nothing else.
             batch: names this run; the ids are ``<batch>/<number>``.
         """
-        if batch is not None and not 1 <= len(batch) <= MAX_ID - ROOM_FOR_NUMBER:
-            raise PublishRefused(f"batch is 1 to {MAX_ID - ROOM_FOR_NUMBER} characters")
+        if batch is not None and not _can_name_ids(batch):
+            raise PublishRefused(
+                f"batch is 1 to {MAX_ID - ROOM_FOR_NUMBER} printable ASCII characters"
+            )
         self._publisher = publisher
         self._seal = seal
         self._results_of = results_of
@@ -134,6 +144,10 @@ class Bulk:
         return Receipt(number=number, job_id=job_id, job=job_of(job_id, sent, begun.results))
 
 
+def _can_name_ids(batch: str) -> bool:
+    return 1 <= len(batch) <= MAX_ID - ROOM_FOR_NUMBER and not fault_in_id(batch.encode())
+
+
 def job_of(job_id: str, sent: object, results: str) -> Job:
     """From the broker's acknowledgement."""
     return Job(
@@ -144,6 +158,32 @@ def job_of(job_id: str, sent: object, results: str) -> Job:
         accepted=sent.timestamp,  # type: ignore[attr-defined]
         results=results,
     )
+
+
+def chunks(items: Iterable[Body | NewJob]) -> Iterator[list[Body | NewJob]]:
+    """The items a thousand or 32 MB at a time, for a caller who iterates in another thread.
+
+    Bodies are written already, because only then their size is known.
+    """
+    chunk: list[Body | NewJob] = []
+    size = 0
+    for item in items:
+        ready, length = _ready(item)
+        chunk.append(ready)
+        size += length
+        if len(chunk) >= CHUNK_JOBS or size >= WINDOW_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _ready(item: Body | NewJob) -> tuple[Body | NewJob, int]:
+    try:
+        raw = written(item.body if isinstance(item, NewJob) else item)
+    except PublishRefused:
+        return item, 0  # its receipt will say so
+    return (replace(item, body=raw) if isinstance(item, NewJob) else raw), len(raw)
 
 
 async def _each(items: Items) -> AsyncIterator[Body | NewJob]:

@@ -6,15 +6,17 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, TypeVar, Unpack
 
 from outlast.client.async_client import DEFAULT, PATIENCE_SECONDS, AsyncClient
-from outlast.client.job import Job, NewJob, Operation, PublishTerms, Receipt
-from outlast.client.loop import Loop
+from outlast.client.bulk import chunks
+from outlast.client.job import Job, NewJob, PublishTerms, Receipt
+from outlast.client.loop import Loop, LoopStopped
+from outlast.core.capability import Operation
 from outlast.core.policy import OnAmbiguous
 from outlast.edges.answers import Result
 from outlast.edges.kafka.results import ResultStream
@@ -24,10 +26,6 @@ from outlast.edges.settings import Kafka, load
 __all__ = ["Client", "Results"]
 
 T = TypeVar("T")
-
-AT_ONCE: Final = 1_000
-"""So many jobs of ``publish_many`` are taken from the caller's iterable, in the caller's thread,
-before their receipts are given."""
 
 
 class Client:
@@ -95,9 +93,12 @@ class Client:
         """Commit what was acknowledged, flush, disconnect; the next call connects again."""
         with self._lock:
             running, self._running = self._running, None
+            _in_use.discard(self)
         if running is not None:
-            running.loop.run(running.client.close())
-            running.loop.stop()
+            try:
+                running.loop.run(running.client.close())
+            finally:
+                running.loop.stop()
 
     def publish(
         self,
@@ -139,10 +140,13 @@ class Client:
     ) -> Iterator[Receipt]:
         """Publish many jobs, a receipt for each, as :meth:`AsyncClient.publish_many`.
 
-        ``bodies`` is iterated in the caller's thread, a thousand ahead of the receipts.
+        ``bodies`` is iterated in the caller's thread, up to a thousand (or 32 MB) ahead of the
+        receipts.
         """
-        items, number = iter(bodies), first
-        while chunk := list(islice(items, AT_ONCE)):
+        # Without an item first: wrong terms are refused before anything is taken.
+        yield from self._run(_published([], batch, first, terms))
+        number = first
+        for chunk in chunks(bodies):
             yield from self._run(_published(chunk, batch, number, terms))
             number += len(chunk)
 
@@ -159,19 +163,27 @@ class Client:
 
         With ``manual`` it is :meth:`Results.ack` that acknowledges, from any thread.
         """
-
-        running = self._started()
-        return Results(running.loop.run(_reading(running.client, group, name, ack)), running.loop)
+        return self._with(
+            lambda running: Results(
+                running.loop.run(_reading(running.client, group, name, ack)), running.loop
+            )
+        )
 
     def _run(self, work: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> T:
-        running = self._started()
-        return running.loop.run(work(running.client))
+        return self._with(lambda running: running.loop.run(work(running.client)))
+
+    def _with(self, work: "Callable[[_Running], T]") -> T:
+        while True:
+            running = self._started()
+            with suppress(LoopStopped):  # closed by another thread just now: connect anew
+                return work(running)
 
     def _started(self) -> "_Running":
         with self._lock:
             if self._running is None:
                 loop = Loop()
                 self._running = _Running(loop, loop.run(_made(self._make)))
+                _in_use.add(self)
             return self._running
 
     def _forget(self) -> None:
@@ -179,6 +191,7 @@ class Client:
         _left_behind.append(self._running)
         self._lock = threading.Lock()
         self._running = None
+        _in_use.discard(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +218,7 @@ class Results:
         """The next result, whenever it comes; with ``auto`` it acknowledges the one before."""
         try:
             result = self._loop.run(_next(self._stream))
-        except CancelledError:  # the client was closed meanwhile
+        except (CancelledError, LoopStopped):  # the client was closed meanwhile
             result = None
         if result is None:
             raise StopIteration
@@ -213,11 +226,12 @@ class Results:
 
     def ack(self, result: Result) -> None:
         """Say that it is handled: it will not come again. For ``ack="manual"``."""
-        self._loop.run(result.ack())
+        with suppress(LoopStopped):  # closed: it comes again, as every one not acknowledged
+            self._loop.run(result.ack())
 
     def close(self) -> None:
         """Commit what was acknowledged and leave the group."""
-        if not self._stream.is_closed:
+        with suppress(LoopStopped):
             self._loop.run(self._stream.aclose())
 
     def __enter__(self) -> Self:
@@ -254,6 +268,8 @@ async def _next(stream: ResultStream) -> Result | None:
 
 
 _all: "weakref.WeakSet[Client]" = weakref.WeakSet()
+_in_use: "set[Client]" = set()
+"""Those that are connected, let go by their users or not: they are closed at the latest at exit."""
 _left_behind: list[_Running | None] = []
 """Clients of the process we were forked from: kept, because ending them is not ours to do."""
 
@@ -264,7 +280,7 @@ def _forget_all() -> None:
 
 
 def _close_all() -> None:
-    for client in list(_all):
+    for client in list(_in_use):
         client.close()
 
 

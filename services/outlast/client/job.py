@@ -3,15 +3,14 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, TypedDict
+from typing import TypedDict
 
+from outlast.core.capability import Operation
 from outlast.core.errors import PublishRefused, PublishUnknown
 from outlast.core.policy import OnAmbiguous
 from outlast.edges.request import Body
 
-__all__ = ["Job", "NewJob", "Operation", "PublishTerms", "Receipt"]
-
-Operation = Literal["chat.completions", "embeddings"]
+__all__ = ["Job", "NewJob", "PublishTerms", "Receipt"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,17 @@
 import asyncio
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-__all__ = ["Loop"]
+__all__ = ["Loop", "LoopStopped"]
 
 T = TypeVar("T")
+
+GRACE_SECONDS: Final = 1.0
+
+
+class LoopStopped(Exception):
+    """It was stopped by another thread meanwhile: nothing of the work was done."""
 
 
 class Loop:
@@ -16,12 +22,21 @@ class Loop:
     def __init__(self) -> None:
         """Start the thread; it keeps no process alive."""
         self._loop = asyncio.new_event_loop()
+        self._gate = threading.Lock()
+        self._is_stopped = False
         self._thread = threading.Thread(target=self._serve, name="outlast", daemon=True)
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The outcome of the coroutine; interrupted (Ctrl-C), it is cancelled."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """The outcome of the coroutine; interrupted (Ctrl-C), it is cancelled.
+
+        Raises ``LoopStopped``, and ``CancelledError`` when it is stopped before the end.
+        """
+        with self._gate:  # what is taken before the stop is ended by it; nothing is taken after
+            if self._is_stopped:
+                work.close()
+                raise LoopStopped
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except BaseException:
@@ -29,8 +44,13 @@ class Loop:
             raise
 
     def stop(self) -> None:
-        """Cancel what still runs, and end the thread."""
-        self.run(_cancel_the_others())
+        """Let what still runs end within a second, cancel the rest, and end the thread."""
+        with self._gate:
+            if self._is_stopped:
+                return
+            self._is_stopped = True
+            ending = asyncio.run_coroutine_threadsafe(_end_the_others(), self._loop)
+        ending.result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
@@ -40,8 +60,11 @@ class Loop:
         self._loop.close()
 
 
-async def _cancel_the_others() -> None:
+async def _end_the_others() -> None:
     others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        # Connections that are cut off while they are made would stay open.
+        await asyncio.wait(others, timeout=GRACE_SECONDS)
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)

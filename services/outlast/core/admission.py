@@ -1,22 +1,33 @@
 """Which published records are jobs: the headers, the body's shape, the route, the deadline."""
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, cast
 
+from outlast.core.capability import CHAT, EMBEDDINGS, OPERATIONS, Operation
 from outlast.core.policy import MAX_TTL_SECONDS, Catalogue, OnAmbiguous, Route
 from outlast_schemas import headers as h
 from outlast_schemas.dead_letter import Reason
 from outlast_schemas.job import Job, Origin
 
-__all__ = ["Admitted", "Fault", "Terms", "admit", "derived_id", "fault_in_id", "terms"]
+__all__ = [
+    "OPERATIONS",
+    "Admitted",
+    "Fault",
+    "Terms",
+    "admit",
+    "derived_id",
+    "fault_in_id",
+    "terms",
+]
 
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "outlast")
-OPERATIONS: Final = ("chat.completions", "embeddings")
 ON_AMBIGUOUS: Final = ("alternate", "retry", "hold")
 MAX_ID: Final = 128
+_JOB_ID: Final = re.compile(rb"[ -~]{1,%d}" % MAX_ID)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 HEADER_ROOM: Final = 48 * 1024
 """Bytes of headers a job may bring; the rest of the 64 KB is for what Outlast adds."""
@@ -34,6 +45,7 @@ class Fault:
 class Terms:
     """What the job's headers ask for. ``scope`` ``None`` allows every provider."""
 
+    operation: Operation = CHAT
     scope: frozenset[str] | None = None
     on_ambiguous: OnAmbiguous | None = None
     results: str | None = None
@@ -55,7 +67,7 @@ def derived_id(cluster: str, origin: Origin) -> str:
 
 def fault_in_id(raw: bytes) -> Fault | None:
     """Whether ``ce_id`` cannot be a job id: 1 to 128 printable ASCII characters."""
-    if 1 <= len(raw) <= MAX_ID and all(0x20 <= byte < 0x7F for byte in raw):
+    if _JOB_ID.fullmatch(raw):
         return None
     return _bad(h.ID, f"a job id is 1 to {MAX_ID} printable ASCII characters")
 
@@ -74,11 +86,9 @@ def admit(job: Job, body: object | Fault, catalogue: Catalogue) -> Admitted | Fa
     asked = terms(job.headers, catalogue)
     if isinstance(asked, Fault):
         return asked
-    shape = _fault_in_shape(body, job.header(h.OPERATION) or OPERATIONS[0])
+    shape = _fault_in_shape(body, asked.operation)
     if shape is not None:
         return shape
-    if job.header(h.OPERATION) == "embeddings":
-        return Fault(Reason.NO_CAPABLE_TARGET, "no provider family serves embeddings yet")
     route = _route(job, cast(Mapping[str, object], body), catalogue)
     if isinstance(route, Fault):
         return route
@@ -105,7 +115,7 @@ def terms(headers: h.Headers, catalogue: Catalogue) -> Terms | Fault:
 
 
 def _read_terms(found: Mapping[str, str], catalogue: Catalogue) -> Terms | Fault:
-    if (operation := found.get(h.OPERATION)) is not None and operation not in OPERATIONS:
+    if (operation := found.get(h.OPERATION, CHAT)) not in OPERATIONS:
         return _bad(h.OPERATION, f"it is one of {', '.join(OPERATIONS)}")
     if (ambiguous := found.get(h.ON_AMBIGUOUS)) is not None and ambiguous not in ON_AMBIGUOUS:
         return _bad(h.ON_AMBIGUOUS, f"it is one of {', '.join(ON_AMBIGUOUS)}")
@@ -114,7 +124,12 @@ def _read_terms(found: Mapping[str, str], catalogue: Catalogue) -> Terms | Fault
     scope = _scope(found.get(h.SCOPE), catalogue)
     if isinstance(scope, Fault):
         return scope
-    return Terms(scope=scope, on_ambiguous=cast(OnAmbiguous | None, ambiguous), results=results)
+    return Terms(
+        operation=operation,
+        scope=scope,
+        on_ambiguous=cast(OnAmbiguous | None, ambiguous),
+        results=results,
+    )
 
 
 def _scope(text: str | None, catalogue: Catalogue) -> frozenset[str] | Fault | None:
@@ -149,15 +164,26 @@ def _too_large(job: Job, catalogue: Catalogue) -> Fault | None:
     return None
 
 
-def _fault_in_shape(body: object, operation: str) -> Fault | None:
+def _fault_in_shape(body: object, operation: Operation) -> Fault | None:
     if not isinstance(body, Mapping):
         return Fault(Reason.BAD_REQUEST, "the body is JSON but not an object")
     model = body.get("model")
     if model is not None and not isinstance(model, str):
         return Fault(Reason.BAD_REQUEST, "model is not a string")
-    if operation == "embeddings":
-        return None if body.get("input") else Fault(Reason.BAD_REQUEST, "input is missing")
+    if operation == EMBEDDINGS:
+        return _fault_in_input(body.get("input"))
+    if body.get("input") and "messages" not in body:
+        ask = f"the body has an input and no messages: for embeddings set {h.OPERATION}: embeddings"
+        return Fault(Reason.BAD_REQUEST, ask)
     return _fault_in_messages(body.get("messages"))
+
+
+def _fault_in_input(given: object) -> Fault | None:
+    if not given:
+        return Fault(Reason.BAD_REQUEST, "input is missing")
+    if not isinstance(given, str | list):
+        return Fault(Reason.BAD_REQUEST, "input is neither text nor a list")
+    return None
 
 
 def _fault_in_messages(messages: object) -> Fault | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from outlast.core.capability import Operation, can, families_with
 from outlast.core.policy import Catalogue, Provider, Route, Target
 from outlast_schemas.dead_letter import Reason
 from outlast_schemas.health import EVERY_MODEL, BreakerWord, Health
@@ -60,6 +61,7 @@ Choice = Send | Later | NobodyUp | Refuse
 
 def choose(
     route: Route,
+    operation: Operation,
     scope: frozenset[str] | None,
     avoid: Mapping[str, int],
     fleet: Fleet,
@@ -70,15 +72,16 @@ def choose(
 
     Args:
         route: the targets in order of preference, and the route's own scope.
+        operation: what the job asks for; who cannot do it is not chosen.
         scope: what the job allows; ``None`` allows all.
         avoid: provider or ``provider/model`` → epoch ms until which it is not chosen.
         fleet: the verdicts.
-        catalogue: the configured providers, for their jurisdictions.
+        catalogue: the configured providers, for their jurisdictions and families.
         now: epoch ms, the broker's clock.
     """
-    allowed = eligible(route, scope, catalogue)
+    allowed = eligible(route, operation, scope, catalogue)
     if not allowed:
-        return Refuse(Reason.SCOPE, f"no target of route {route.name} lies within the job's scope")
+        return _refused(route, operation, scope, catalogue)
     up = [target for target in allowed if fleet.is_up(target, now)]
     if not up:
         return NobodyUp()
@@ -95,15 +98,43 @@ def avoided_until(target: Target, avoid: Mapping[str, int]) -> int:
 
 
 def eligible(
-    route: Route, scope: frozenset[str] | None, catalogue: Catalogue
+    route: Route, operation: Operation, scope: frozenset[str] | None, catalogue: Catalogue
 ) -> tuple[Target, ...]:
-    """The route's targets that both the job's scope and the route's own allow, in order."""
+    """The route's targets that the job may go to and that can do what it asks for, in order.
+
+    Allowed is what both the job's scope and the route's own allow.
+    """
     return tuple(
         target
         for target in route.targets
         if (provider := catalogue.providers.get(target.provider)) is not None
-        and (scope is None or _within(provider, scope))
-        and (not route.scope or _within(provider, route.scope))
+        and can(provider.family, operation)
+        and _allowed(provider, route, scope)
+    )
+
+
+def _refused(
+    route: Route, operation: Operation, scope: frozenset[str] | None, catalogue: Catalogue
+) -> Refuse:
+    """Why nobody is eligible: none is allowed, or of those that are none can do it."""
+    known = ((target, catalogue.providers.get(target.provider)) for target in route.targets)
+    unable = [
+        f"{target} (family {provider.family})"
+        for target, provider in known
+        if provider is not None and _allowed(provider, route, scope)
+    ]
+    if not unable:
+        return Refuse(Reason.SCOPE, f"no target of route {route.name} lies within the job's scope")
+    return Refuse(
+        Reason.NO_CAPABLE_TARGET,
+        f"no target of route {route.name} that the job may go to serves {operation}: "
+        f"{', '.join(unable)}; families that serve it: {', '.join(families_with(operation))}",
+    )
+
+
+def _allowed(provider: Provider, route: Route, scope: frozenset[str] | None) -> bool:
+    return (scope is None or _within(provider, scope)) and (
+        not route.scope or _within(provider, route.scope)
     )
 
 

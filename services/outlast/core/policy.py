@@ -8,9 +8,11 @@ __all__ = [
     "Catalogue",
     "Clocks",
     "Defaults",
+    "Family",
     "Limits",
     "OnAmbiguous",
     "OnContentPolicy",
+    "Price",
     "Provider",
     "Route",
     "Target",
@@ -22,6 +24,7 @@ Family = Literal["compatible", "openai", "deepseek", "anthropic"]
 
 MAX_TTL_SECONDS: Final = 7 * 86_400
 """Half the retention of the work topics: nothing that still counts is ever deleted unread."""
+A_MILLION: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -68,8 +71,27 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a model's tokens cost, in US dollars per million.
+
+    The list price that the operator configures: discounts for cached prompts are not known here,
+    so a cost made from it is an upper estimate.
+    """
+
+    input: float
+    output: float
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """US dollars for so many tokens of the prompt and of the answer."""
+        return (prompt_tokens * self.input + completion_tokens * self.output) / A_MILLION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """A named pool; ``jurisdiction`` is what ``jurisdiction:<it>`` in a scope refers to."""
+    """A named pool; ``jurisdiction`` is what ``jurisdiction:<it>`` in a scope refers to.
+
+    ``prices`` maps a model, as its targets name it, to what its tokens cost.
+    """
 
     name: str
     family: Family
@@ -79,6 +101,7 @@ class Provider:
     clocks: Clocks = field(default_factory=Clocks)
     api_key_env: str | None = None
     api_key_file: str | None = None
+    prices: Mapping[str, Price] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -171,6 +171,7 @@ _NOT_ON_RESULTS: Final = frozenset(
         h.ATTEMPTS,
         h.PROMPT_TOKENS,
         h.COMPLETION_TOKENS,
+        h.COST,
     }
 )
 
@@ -278,3 +279,10 @@ def _served_headers(result: Result) -> Iterable[tuple[str, bytes | None]]:
         yield h.PROMPT_TOKENS, str(served.prompt_tokens).encode()
     if served.completion_tokens is not None:
         yield h.COMPLETION_TOKENS, str(served.completion_tokens).encode()
+    if served.cost is not None:
+        yield h.COST, _decimal(served.cost)
+
+
+def _decimal(amount: float) -> bytes:
+    """The amount in plain digits, at most ten after the point: no exponent, no float's noise."""
+    return f"{abs(amount):.10f}".rstrip("0").rstrip(".").encode()

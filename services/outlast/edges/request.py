@@ -8,14 +8,15 @@ from typing import Final
 
 import orjson
 
-from outlast.core.admission import HEADER_ROOM, ON_AMBIGUOUS, OPERATIONS, fault_in_id
+from outlast.core.admission import HEADER_ROOM, ON_AMBIGUOUS, fault_in_id
+from outlast.core.capability import OPERATIONS
 from outlast.core.errors import PublishRefused
 from outlast.edges.codec import Encoded
 from outlast.edges.settings import Kafka
 from outlast_schemas import headers as h
 from outlast_schemas.topics import Topics
 
-__all__ = ["Body", "Envelope", "Terms"]
+__all__ = ["Body", "Envelope", "Terms", "written"]
 
 Body = Mapping[str, object] | bytes | str
 """A request: what is no bytes or text is written as JSON."""
@@ -56,7 +57,7 @@ class Envelope:
 
     def encode(self, body: Body, job_id: str, now: datetime) -> Encoded:
         """The record of one job. Raises ``PublishRefused`` when the id or the body is wrong."""
-        key, value = _id(job_id), _bytes(body)
+        key, value = _id(job_id), written(body)
         if len(value) > self._max_body_bytes:
             raise PublishRefused(
                 f"the body has {len(value):,} bytes; the limit is {self._max_body_bytes:,} "
@@ -86,7 +87,8 @@ def _id(job_id: str) -> bytes:
     return key
 
 
-def _bytes(body: Body) -> bytes:
+def written(body: Body) -> bytes:
+    """The body as it is published. Raises ``PublishRefused``."""
     if isinstance(body, bytes):
         return body
     try:

@@ -5,7 +5,7 @@ name, what does its text say, and only then the status. No status is believed al
 mean four things and a 400 five.
 """
 
-from outlast.core.classify.answer import fault_in_answer
+from outlast.core.classify.answer import Judge, fault_in_answer
 from outlast.core.classify.error_body import ErrorBody, read_error
 from outlast.core.classify.note import note_of, one_line
 from outlast.core.classify.retry_after import retry_after
@@ -20,21 +20,23 @@ SUSPECT = frozenset({VerdictWord.PROVIDER_DOWN, VerdictWord.AMBIGUOUS})
 """The verdicts that speak against the provider."""
 
 
-def classify(family: str, outcome: Outcome, now: float) -> Verdict:
+def classify(family: str, outcome: Outcome, now: float, judge: Judge = fault_in_answer) -> Verdict:
     """Give the verdict on one call.
 
     Args:
         family: ``compatible``, ``openai``, ``deepseek`` or ``anthropic``; any other is judged
             by the rules they share.
-        outcome: what the transport saw; a good answer is already an OpenAI ``chat.completion``.
+        outcome: what the transport saw; a good answer is already in OpenAI's form.
         now: epoch seconds, to read a ``Retry-After`` that is a date.
+        judge: says whether the body of a 200 holds what was asked for; that of a
+            ``chat.completion`` unless told otherwise.
 
     Returns:
         The verdict; ``served`` is left to the caller, who knows the provider and the bytes.
     """
     match outcome:
         case Answered():
-            return _judge(family, outcome, now)
+            return _judged(family, outcome, now, judge)
         case NotSent(note=note):
             return Verdict(word=VerdictWord.PROVIDER_DOWN, note=one_line(note), evidence=True)
         case MaybeExecuted(note=note, status=status):
@@ -48,7 +50,7 @@ def classify(family: str, outcome: Outcome, now: float) -> Verdict:
             )
 
 
-def _judge(family: str, answer: Answered, now: float) -> Verdict:
+def _judged(family: str, answer: Answered, now: float, judge: Judge) -> Verdict:
     if not 200 <= answer.status < 300:
         error = read_error(answer.payload)
         return _failed(_word(family, answer.status, error, answer), answer, error, now)
@@ -59,7 +61,7 @@ def _judge(family: str, answer: Answered, now: float) -> Verdict:
     if answer.payload is None:
         word = DOWN if _is_html(answer) else AMBIGUOUS
         return _failed(word, answer, ErrorBody(text="the body is not JSON"), now)
-    fault = fault_in_answer(answer.payload)
+    fault = judge(answer.payload)
     if fault is None:
         return Verdict(
             word=VerdictWord.SUCCEEDED, status=answer.status, request_id=_request_id(answer)

@@ -1,12 +1,12 @@
 """Whether an OpenAI ``chat.completion`` holds an answer: a 200 is not yet a success."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from outlast_schemas.attempt import VerdictWord
 
-__all__ = ["FaultInAnswer", "fault_in_answer"]
+__all__ = ["FaultInAnswer", "Judge", "down", "fault_in_answer"]
 
 ANSWER_KEYS: Final = ("content", "tool_calls", "function_call", "refusal")
 FINISHED: Final = frozenset(
@@ -34,6 +34,10 @@ class FaultInAnswer:
     detail: str
 
 
+Judge = Callable[[object], FaultInAnswer | None]
+"""Looks for what is wrong with the parsed body of a 200."""
+
+
 def fault_in_answer(payload: object) -> FaultInAnswer | None:
     """Check each choice: a known ``finish_reason``, and text, tool calls or a refusal.
 
@@ -42,10 +46,10 @@ def fault_in_answer(payload: object) -> FaultInAnswer | None:
     ``content_filter`` the content was withheld.
     """
     if not isinstance(payload, Mapping) or payload.get("error"):
-        return _down("an error in a 200")
+        return down("an error in a 200")
     choices = payload.get("choices")
     if not isinstance(choices, list) or not choices:
-        return _down("no choices")
+        return down("no choices")
     for choice in choices:
         fault = _fault_in_choice(choice)
         if fault is not None:
@@ -55,16 +59,17 @@ def fault_in_answer(payload: object) -> FaultInAnswer | None:
 
 def _fault_in_choice(choice: object) -> FaultInAnswer | None:
     if not isinstance(choice, Mapping) or not isinstance(choice.get("message"), Mapping):
-        return _down("a choice without a message")
+        return down("a choice without a message")
     finish = choice.get("finish_reason")
     if not isinstance(finish, str) or finish not in FINISHED:
-        return _down(f"finish_reason {finish!r:.40}")
+        return down(f"finish_reason {finish!r:.40}")
     if finish == "length" or any(choice["message"].get(key) for key in ANSWER_KEYS):
         return None
     if finish == "content_filter":
         return FaultInAnswer(VerdictWord.CONTENT_POLICY, "the content was withheld")
-    return _down(f"an empty answer, finish_reason {finish}")
+    return down(f"an empty answer, finish_reason {finish}")
 
 
-def _down(detail: str) -> FaultInAnswer:
+def down(detail: str) -> FaultInAnswer:
+    """The provider answered 200 and gave nothing that can be used."""
     return FaultInAnswer(VerdictWord.PROVIDER_DOWN, detail)

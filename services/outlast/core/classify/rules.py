@@ -75,6 +75,13 @@ OPENAI: Final = (
         "unsupported_country_region_territory",
     ),
     phrase(POLICY, "violating our usage policy"),
+    # A model of another operation: the key is good, the target is not.
+    phrase(
+        MISROUTED,
+        "not allowed to sample from this model",
+        "not allowed to generate embeddings from this model",
+        on=(403,),
+    ),
 )
 
 DEEPSEEK: Final = (
@@ -112,6 +119,21 @@ COMPATIBLE: Final = (
     phrase(TOO_LONG, "max_new_tokens", "max_tokens", "context length", on=(403,)),
     # llama.cpp: a job's fault in the disguise of a 500.
     phrase(REJECTED, "mmproj", on=(500,)),
+    # llama.cpp (500) and text-embeddings-inference (413): an input longer than a batch may be.
+    phrase(TOO_LONG, "is too large to process", on=(500,)),
+    phrase(TOO_LONG, "input length exceeds", on=(400, 413, 500)),  # Ollama, to embeddings
+    phrase(TOO_LONG, "must have less than", on=(413,)),
+    # Ollama and vLLM (400; vLLM now 501), llama.cpp (501), OpenRouter: a model for other work.
+    phrase(
+        MISROUTED,
+        "does not support chat",
+        "does not support completions",
+        "does not support embeddings",
+        "cannot be used with the chat/completions endpoint",
+        "cannot be used with the embeddings endpoint",
+        on=(400, 404, 501),
+    ),
+    code(MISROUTED, "operationnotsupported"),  # Azure, the same
     # Gemini; billing or region. Its 400 INVALID_ARGUMENT goes by the text, then by the status.
     code(BLOCKED, "failed_precondition", "api_key_invalid"),
     phrase(BLOCKED, "api key not valid", on=(400,)),
@@ -134,7 +156,8 @@ SHARED_RULES: Final = (
     code(TOO_LONG, "context_length_exceeded", "exceed_context_size_error"),
     phrase(
         TOO_LONG,
-        "this model's maximum context length is",
+        "maximum context length is",
+        "maximum input length is",  # OpenAI, of one among many inputs to embed
         "is longer than the model's context length",
         "exceeds the available context size",
         "exceeds the maximum number of tokens allowed",

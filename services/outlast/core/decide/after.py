@@ -113,7 +113,7 @@ def _elsewhere(
 ) -> Decision:
     """Another target for what this one refuses for its own reasons; once each, no starting over."""
     moved = avoiding(job, {str(target): job.state.deadline})
-    allowed = eligible(s.route, s.scope, s.catalogue)
+    allowed = eligible(s.route, s.operation, s.scope, s.catalogue)
     left = [each for each in allowed if moved.state.avoid.get(str(each), 0) < job.state.deadline]
     if _exhausted(moved, s.route) or not left:
         return _aside(job, reason, verdict)

@@ -56,7 +56,7 @@ def next_target(job: Job, situation: Situation) -> Decision:
 
 
 def before_call(job: Job, provider: str, situation: Situation) -> Go | Decision:
-    """The last look before a call: deadline, scope and health as this process knows them.
+    """The last look before a call: deadline, scope, capability and health as known here.
 
     A job that cannot be called here now is handed on untouched and uncharged, and avoids the
     provider for a moment; handed on again within that moment it waits in a longer tier, so that
@@ -84,8 +84,9 @@ def next_after_parking(job: Job, view: View) -> Decision:
 
 
 def _addressed(job: Job, provider: str, situation: Situation) -> Target | None:
-    """The target this pool was asked to call, if scope and route still allow it."""
-    allowed = eligible(situation.route, situation.scope, situation.catalogue)
+    """The target this pool was asked to call, if it is still one of the job's."""
+    s = situation
+    allowed = eligible(s.route, s.operation, s.scope, s.catalogue)
     mine = [target for target in allowed if target.provider == provider]
     return next((target for target in mine if str(target) == job.state.target), None) or (
         mine[0] if mine and job.state.target is None else None

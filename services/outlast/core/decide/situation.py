@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from outlast.core.admission import Fault, terms
+from outlast.core.capability import Operation
 from outlast.core.choose import Choice, Fleet, choose
 from outlast.core.policy import Catalogue, OnAmbiguous, Route
 from outlast_schemas.dead_letter import Reason
@@ -40,6 +41,7 @@ class Situation:
     """All that a decision looks at beside the job: the world, and what the job asks for."""
 
     route: Route
+    operation: Operation
     scope: frozenset[str] | None
     on_ambiguous: OnAmbiguous
     fleet: Fleet
@@ -63,6 +65,7 @@ def situation(job: Job, view: View) -> Situation | Fault:
         return asked
     return Situation(
         route=route,
+        operation=asked.operation,
         scope=asked.scope,
         on_ambiguous=asked.on_ambiguous or route.on_ambiguous,
         fleet=view.fleet,
@@ -74,7 +77,7 @@ def situation(job: Job, view: View) -> Situation | Fault:
 
 def chosen(job: Job, s: Situation) -> Choice:
     """Who takes the job now."""
-    return choose(s.route, s.scope, job.state.avoid, s.fleet, s.catalogue, s.now)
+    return choose(s.route, s.operation, s.scope, job.state.avoid, s.fleet, s.catalogue, s.now)
 
 
 def deferred(job: Job) -> Job:

@@ -9,7 +9,7 @@ import orjson
 
 from outlast.drill.simulator.behaviour import MODES, Behaviour
 from outlast.drill.simulator.dialects import DIALECTS
-from outlast.drill.simulator.server import Simulator
+from outlast.drill.simulator.server import LOOPBACK, Simulator
 
 
 def main() -> None:
@@ -20,6 +20,7 @@ def main() -> None:
 def _arguments(given: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m outlast.drill.simulator", description=__doc__)
     parser.add_argument("--family", choices=DIALECTS, required=True)
+    parser.add_argument("--host", default=LOOPBACK, help="0.0.0.0 in a container (%(default)s)")
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     parser.add_argument("--control-port", type=int, default=0, help="0 picks a free one")
     parser.add_argument("--mode", choices=MODES, default="ok")
@@ -41,6 +42,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     )
     async with Simulator(
         arguments.family,
+        host=arguments.host,
         port=arguments.port,
         control_port=arguments.control_port,
         behaviour=behaviour,

@@ -1,9 +1,19 @@
-"""What a call asks of a simulated provider, and a good answer in either form."""
+"""What a call asks of a simulated provider, and a good answer in each form."""
 
+import base64
+import random
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
-__all__ = ["Asked", "Reply", "chat_completion", "message"]
+from outlast.core.capability import Operation
+
+__all__ = ["Asked", "Reply", "chat_completion", "embeddings", "message"]
+
+DIMENSIONS: Final = 16
+"""Of a vector, where the request names no other number."""
+MOST_DIMENSIONS: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +27,9 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A request as far as it matters: parsed body, headers, the last message's text."""
+    """A request as far as it matters; ``content`` is the last message's or input's text."""
 
+    operation: Operation
     body: Mapping[str, object]
     headers: Mapping[str, str]
     key: str
@@ -65,6 +76,33 @@ def message(asked: Asked, text: str) -> dict[str, object]:
             "output_tokens": _tokens(text),
         },
     }
+
+
+def embeddings(asked: Asked) -> dict[str, object]:
+    """A list of embeddings; the same text has the same vector at every provider."""
+    given = asked.body.get("input")
+    is_list = isinstance(given, list) and not (given and isinstance(given[0], int))
+    texts = [str(each) for each in given] if is_list and isinstance(given, list) else [str(given)]
+    tokens = sum(_tokens(text) for text in texts)
+    return {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": index, "embedding": _vector(asked.body, text)}
+            for index, text in enumerate(texts)
+        ],
+        "model": asked.body.get("model"),
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+
+
+def _vector(body: Mapping[str, object], text: str) -> list[float] | str:
+    asked = body.get("dimensions")
+    size = min(asked, MOST_DIMENSIONS) if isinstance(asked, int) and asked > 0 else DIMENSIONS
+    dice = random.Random(text)
+    vector = [dice.uniform(-1, 1) for _ in range(size)]
+    if body.get("encoding_format") == "base64":
+        return base64.b64encode(struct.pack(f"<{size}f", *vector)).decode()
+    return vector
 
 
 def _tokens(text: str) -> int:

@@ -4,12 +4,14 @@ import asyncio
 import itertools
 import random
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import orjson
 from aiohttp import web
 
-from outlast.drill.simulator.answers import Asked, Reply
+from outlast.core.capability import CHAT, EMBEDDINGS, Operation
+from outlast.drill.simulator.answers import Asked, Reply, embeddings
 from outlast.drill.simulator.behaviour import Behaviour
 from outlast.drill.simulator.counters import Tally
 from outlast.drill.simulator.dialects import Dialect
@@ -39,14 +41,25 @@ class Calls:
         self._numbers = itertools.count(1)
 
     def app(self) -> web.Application:
-        """The family's own paths, and nothing else."""
+        """The family's own paths; a call of any other is told so in the family's words."""
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         for path in self._dialect.paths:
-            app.router.add_post(path, self._answer)
+            app.router.add_post(path, partial(self._answer, operation=CHAT))
+        for path in self._dialect.embeddings:
+            app.router.add_post(path, partial(self._answer, operation=EMBEDDINGS))
+        app.router.add_post("/{other:.*}", self._lost)
         return app
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        asked = _asked(await request.read(), request.headers, next(self._numbers))
+    async def _lost(self, request: web.Request) -> web.StreamResponse:
+        asked = _asked(await request.read(), request.headers, next(self._numbers), CHAT)
+        self.tally.began(asked.content)
+        self.tally.ended()
+        response = self._sent(self._error("no_such_path"), asked)
+        self.tally.answered(response.status)
+        return response
+
+    async def _answer(self, request: web.Request, operation: Operation) -> web.StreamResponse:
+        asked = _asked(await request.read(), request.headers, next(self._numbers), operation)
         self.tally.began(asked.content)
         try:
             response = await self._respond(request, asked)
@@ -82,11 +95,16 @@ class Calls:
     ) -> web.StreamResponse:
         if behaviour.mode == "empty":
             return web.Response(status=200, content_type="application/json")
-        text = f"Simulated answer to: {asked.content[:200]}"
-        reply = Reply(status=200, body=self._dialect.completion(asked, text))
+        reply = Reply(status=200, body=self._answered(asked))
         if behaviour.mode == "cut":
-            return await _cut(request, orjson.dumps(reply.body))
+            return await _cut(request, _written(reply, asked))
         return self._sent(reply, asked)
+
+    def _answered(self, asked: Asked) -> Mapping[str, object]:
+        if asked.operation == EMBEDDINGS:
+            return embeddings(asked)
+        text = f"Simulated answer to: {asked.content[:200]}"
+        return self._dialect.completion(asked, text)
 
     def _latency(self, behaviour: Behaviour) -> float:
         if behaviour.mode == "slow":
@@ -103,23 +121,29 @@ class Calls:
             headers["retry-after"] = f"{self.behaviour.retry_after_seconds:g}"
         return web.Response(
             status=reply.status,
-            body=orjson.dumps(reply.body),
+            body=_written(reply, asked),
             headers=headers,
             content_type="application/json",
         )
 
 
-def _asked(raw: bytes, headers: Mapping[str, str], number: int) -> Asked:
+def _written(reply: Reply, asked: Asked) -> bytes:
+    # OpenAI writes its lists of embeddings with line breaks: parsed and written again they differ.
+    return orjson.dumps(reply.body, option=orjson.OPT_INDENT_2 if asked.operation != CHAT else 0)
+
+
+def _asked(raw: bytes, headers: Mapping[str, str], number: int, operation: Operation) -> Asked:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
         body = {}
     body = body if isinstance(body, dict) else {}
     return Asked(
+        operation=operation,
         body=body,
         headers=headers,
         key=headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer "),
-        content=_last_text(body.get("messages")),
+        content=_last_text(body.get("messages")) or _last_input(body.get("input")),
         number=number,
     )
 
@@ -131,6 +155,11 @@ def _last_text(messages: object) -> str:
         parts = (part.get("text") for part in content if isinstance(part, dict))
         return "".join(part for part in parts if isinstance(part, str))
     return content if isinstance(content, str) else ""
+
+
+def _last_input(given: object) -> str:
+    last = given[-1] if isinstance(given, list) and given else given
+    return last if isinstance(last, str) else ""
 
 
 async def _hang(request: web.Request, blank_line_seconds: float) -> web.StreamResponse:

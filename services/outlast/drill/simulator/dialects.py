@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from outlast.core.capability import CHAT, EMBEDDINGS
 from outlast.drill.simulator.answers import Asked, Reply, chat_completion, message
 from outlast.drill.simulator.errors import (
     ANTHROPIC_ERRORS,
@@ -21,11 +22,14 @@ __all__ = ["DIALECTS", "Dialect"]
 class Dialect:
     """One family's server.
 
-    ``errors`` holds a reply for ``bad_key``, ``quota``, ``throttle``, ``unavailable`` and
-    ``reject``; ``fault`` is what the server itself finds wrong with a request.
+    ``paths`` are those of chat completions, ``embeddings`` those of embeddings; ``errors`` holds
+    a reply for ``bad_key``, ``quota``, ``throttle``, ``unavailable``, ``reject`` and
+    ``no_such_path``, and with embeddings for ``not_for_chat`` and ``not_for_embeddings``;
+    ``fault`` is what the server itself finds wrong with a request.
     """
 
     paths: tuple[str, ...]
+    embeddings: tuple[str, ...] = ()
     base_path: str
     completion: Callable[[Asked, str], dict[str, object]]
     errors: Mapping[str, Reply]
@@ -35,6 +39,30 @@ class Dialect:
     needs_key: bool = True
 
 
+def _fault_in_kind(asked: Asked, errors: Mapping[str, Reply]) -> Reply | None:
+    """A model is for embeddings when its name says so, and then for nothing else."""
+    embeds = "embed" in str(asked.body.get("model"))
+    if asked.operation == CHAT:
+        return errors["not_for_chat"] if embeds else None
+    return None if embeds else errors["not_for_embeddings"]
+
+
+def _fault_in_openai_form(asked: Asked) -> Reply | None:
+    if asked.operation == EMBEDDINGS:
+        return _fault_in_input(asked)
+    return _fault_in_chat(asked)
+
+
+def _fault_in_input(asked: Asked) -> Reply | None:
+    if asked.body.get("input"):
+        return None
+    return openai_error(400, "'$.input' is invalid.", "invalid_request_error", None, "input")
+
+
+def _fault_for_vllm(asked: Asked) -> Reply | None:
+    return _fault_in_kind(asked, VLLM_ERRORS) or _fault_in_openai_form(asked)
+
+
 def _fault_in_chat(asked: Asked) -> Reply | None:
     if not isinstance(asked.body.get("messages"), list) or not asked.body["messages"]:
         return openai_error(400, "messages is required", "invalid_request_error", None, "messages")
@@ -42,6 +70,8 @@ def _fault_in_chat(asked: Asked) -> Reply | None:
 
 
 def _fault_for_openai(asked: Asked) -> Reply | None:
+    if (fault := _fault_in_kind(asked, OPENAI_ERRORS)) is not None:
+        return fault
     if str(asked.body.get("model")).startswith(("gpt-5", "gpt-6", "o")) and (
         "max_tokens" in asked.body
     ):
@@ -53,7 +83,7 @@ def _fault_for_openai(asked: Asked) -> Reply | None:
             "unsupported_parameter",
             "max_tokens",
         )
-    return _fault_in_chat(asked)
+    return _fault_in_openai_form(asked)
 
 
 def _fault_for_anthropic(asked: Asked) -> Reply | None:
@@ -72,6 +102,7 @@ def _fault_for_anthropic(asked: Asked) -> Reply | None:
 DIALECTS: Final[Mapping[str, Dialect]] = {
     "openai": Dialect(
         paths=("/v1/chat/completions",),
+        embeddings=("/v1/embeddings",),
         base_path="/v1",
         completion=chat_completion,
         errors=OPENAI_ERRORS,
@@ -99,12 +130,13 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
     ),
     "compatible": Dialect(
         paths=("/v1/chat/completions",),
+        embeddings=("/v1/embeddings",),
         base_path="/v1",
         completion=chat_completion,
         errors=VLLM_ERRORS,
         request_id_header="x-request-id",
         retry_after=False,
-        fault=_fault_in_chat,
+        fault=_fault_for_vllm,
         needs_key=False,
     ),
 }

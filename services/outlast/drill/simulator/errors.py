@@ -62,6 +62,16 @@ OPENAI_ERRORS: Final = {
     "reject": openai_error(
         400, "The request was marked to be rejected.", "invalid_request_error", None
     ),
+    "no_such_path": openai_error(404, "Invalid URL", "invalid_request_error", None),
+    "not_for_chat": openai_error(
+        403, "You are not allowed to sample from this model", "invalid_request_error", None
+    ),
+    "not_for_embeddings": openai_error(
+        403,
+        "You are not allowed to generate embeddings from this model",
+        "invalid_request_error",
+        None,
+    ),
 }
 
 DEEPSEEK_ERRORS: Final = {
@@ -90,6 +100,9 @@ DEEPSEEK_ERRORS: Final = {
         "invalid_request_error",
         "invalid_request_error",
     ),
+    "no_such_path": Reply(
+        status=404, body={"error_msg": "Not Found. Please check the configuration."}
+    ),
 }
 
 ANTHROPIC_ERRORS: Final = {
@@ -105,6 +118,7 @@ ANTHROPIC_ERRORS: Final = {
     ),
     "unavailable": anthropic_error(529, "Overloaded", "overloaded_error"),
     "reject": invalid("messages: the request was marked to be rejected"),
+    "no_such_path": anthropic_error(404, "Not Found", "not_found_error"),
 }
 
 
@@ -119,4 +133,11 @@ VLLM_ERRORS: Final = {
     "throttle": _vllm_error(429, "The waiting queue is full", "TooManyRequestsError"),
     "unavailable": _vllm_error(503, "The engine is not ready", "ServiceUnavailableError"),
     "reject": _vllm_error(400, "The request was marked to be rejected", "BadRequestError"),
+    "no_such_path": Reply(status=404, body={"detail": "Not Found"}),
+    "not_for_chat": _vllm_error(
+        400, "The model does not support Chat Completions API", "BadRequestError"
+    ),
+    "not_for_embeddings": _vllm_error(
+        400, "The model does not support Embeddings API", "BadRequestError"
+    ),
 }

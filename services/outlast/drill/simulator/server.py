@@ -11,9 +11,10 @@ from outlast.drill.simulator.control import control_app
 from outlast.drill.simulator.counters import Counters
 from outlast.drill.simulator.dialects import DIALECTS
 
-__all__ = ["Simulator", "free_port"]
+__all__ = ["LOOPBACK", "Simulator", "free_port"]
 
-HOST: Final = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
+EVERY_INTERFACE: Final = "0.0.0.0"
 PORTS: Final = range(18_000, 28_000)
 """Below the range from which systems number outgoing connections: a port let go by ``refuse`` is
 still free when it is wanted back."""
@@ -29,6 +30,7 @@ class Simulator:
         self,
         family: str,
         *,
+        host: str = LOOPBACK,
         port: int = 0,
         control_port: int | None = None,
         behaviour: Behaviour | None = None,
@@ -38,12 +40,15 @@ class Simulator:
 
         Args:
             family: ``deepseek``, ``openai``, ``anthropic`` or ``compatible``.
+            host: the IPv4 address to listen on, for calls and orders; in a container, whose
+                loopback interface nobody else reaches, ``0.0.0.0``.
             port: 0 picks a free one.
             control_port: where ``/control`` is served; 0 picks a free one, ``None`` for nowhere.
             behaviour: to begin with.
             seed: for the spread of latencies.
         """
         self.family = family
+        self.host = host
         self.port = port
         self.control_port = control_port
         self._calls = Calls(DIALECTS[family], behaviour or Behaviour(), seed)
@@ -54,13 +59,13 @@ class Simulator:
     async def start(self) -> None:
         """Listen; in mode ``refuse`` only for orders."""
         self._runner = await _running(self._calls.app())
-        self.port = self.port or free_port()
+        self.port = self.port or free_port(self.host)
         if self.behaviour.mode != "refuse":
             await self._listen()
         if self.control_port is not None:
-            self.control_port = self.control_port or free_port()
+            self.control_port = self.control_port or free_port(self.host)
             self._control = await _running(control_app(self))
-            await web.SockSite(self._control, _listening(self.control_port)).start()
+            await web.SockSite(self._control, _listening(self.host, self.control_port)).start()
 
     async def stop(self) -> None:
         """Close everything; calls in flight are cut."""
@@ -82,12 +87,16 @@ class Simulator:
     @property
     def base_url(self) -> str:
         """What the configuration of a provider of this family has as ``base_url``."""
-        return f"http://{HOST}:{self.port}{DIALECTS[self.family].base_path}"
+        return f"http://{self._reached_at}:{self.port}{DIALECTS[self.family].base_path}"
 
     @property
     def control_url(self) -> str:
         """Where GET reads and POST changes. Only with a control port."""
-        return f"http://{HOST}:{self.control_port}/control"
+        return f"http://{self._reached_at}:{self.control_port}/control"
+
+    @property
+    def _reached_at(self) -> str:
+        return LOOPBACK if self.host == EVERY_INTERFACE else self.host
 
     @property
     def behaviour(self) -> Behaviour:
@@ -117,7 +126,9 @@ class Simulator:
 
     async def _listen(self) -> None:
         if self._runner is not None:
-            self._site = web.SockSite(self._runner, _listening(self.port), backlog=BACKLOG)
+            self._site = web.SockSite(
+                self._runner, _listening(self.host, self.port), backlog=BACKLOG
+            )
             await self._site.start()
 
     async def _refuse(self) -> None:
@@ -140,22 +151,22 @@ async def _running(app: web.Application) -> web.AppRunner:
     return runner
 
 
-def _listening(port: int) -> socket.socket:
+def _listening(host: str, port: int) -> socket.socket:
     made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind((HOST, port))
+        made.bind((host, port))
     except OSError:
         made.close()
         raise
     return made
 
 
-def free_port() -> int:
-    """A port on the loopback interface that nobody listens on. Raises ``OSError`` if none is."""
+def free_port(host: str = LOOPBACK) -> int:
+    """A port of this address that nobody listens on. Raises ``OSError`` if none is."""
     for port in PORTS:
         try:
-            _listening(port).close()
+            _listening(host, port).close()
         except OSError:
             continue
         return port

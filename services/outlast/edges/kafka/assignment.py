@@ -113,8 +113,9 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
 
     def done(self, tp: TopicPartition, offset: int) -> None:
         """What follows from it is acknowledged."""
-        self._marks[tp].done(offset)
-        self.commits.touched(tp)
+        if tp in self._marks:  # not when another owner has ended it too, and owns it again
+            self._marks[tp].done(offset)
+            self.commits.touched(tp)
 
     def release(self, tp: TopicPartition, offset: int) -> None:
         """It was given up unfinished."""

@@ -27,12 +27,15 @@ __all__ = [
     "largest_record",
     "named",
     "producer",
+    "unreachable",
 ]
 
 PATIENCE_SECONDS: Final = 8.0
 """How long to wait for a first answer of a broker."""
 HEARD_SECONDS: Final = 9.5
 """Within ten seconds the user hears why there was none."""
+LOOKED_SECONDS: Final = 3.0
+"""How long the cause is looked for where another client has waited already."""
 BATCH_BYTES: Final = 512 * 1024
 """The 16 KiB default costs ten times the CPU: all senders of a full batch wait for its drain."""
 BROKERS_FOR_DURABILITY: Final = 3
@@ -76,7 +79,22 @@ async def connect(kafka: Kafka) -> Cluster:
     try:
         return await _asked(kafka)
     except (KafkaError, OSError, TimeoutError, ValueError) as error:
-        raise KafkaUnreachable(await _explained(kafka, error, end)) from error
+        raise await unreachable(kafka, error, end) from error
+
+
+async def unreachable(kafka: Kafka, error: Exception, end: float | None = None) -> KafkaUnreachable:
+    """What to raise when a client cannot connect: the cause is looked for.
+
+    Args:
+        kafka: how it tried to.
+        error: what it said.
+        end: when to give the search up, by the loop's clock; else soon.
+    """
+    try:
+        async with asyncio.timeout_at(end or asyncio.get_running_loop().time() + LOOKED_SECONDS):
+            return KafkaUnreachable(await explanation(kafka, error))
+    except TimeoutError:
+        return KafkaUnreachable(nobody(kafka, error))
 
 
 async def _asked(kafka: Kafka) -> Cluster:
@@ -88,14 +106,6 @@ async def _asked(kafka: Kafka) -> Cluster:
     finally:
         await client.close()
     return Cluster(str(about["cluster_id"]), len(about["brokers"]))
-
-
-async def _explained(kafka: Kafka, error: Exception, end: float) -> str:
-    try:
-        async with asyncio.timeout_at(end):
-            return await explanation(kafka, error)
-    except TimeoutError:
-        return nobody(kafka, error)
 
 
 def admin(kafka: Kafka) -> AIOKafkaAdminClient:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, ProducerClosed
 
-from outlast.core.errors import KafkaUnreachable, PublishRefused, PublishUnknown
+from outlast.core.errors import PublishRefused, PublishUnknown
 from outlast.core.lifecycle import Outgoing
 from outlast.edges.codec import Codec, Encoded
-from outlast.edges.kafka.connection import producer
+from outlast.edges.kafka.connection import producer, unreachable
 from outlast.edges.settings import Kafka
 
 __all__ = ["JobsPublisher", "Publisher", "Sending"]
@@ -32,8 +32,8 @@ class Sending:
 
     @property
     def is_done(self) -> bool:
-        """Whether the broker has answered."""
-        return self.ack.done()
+        """Whether the broker has answered, or the time to wait for it is up."""
+        return self.ack.done() or asyncio.get_running_loop().time() >= self.until
 
 
 class Publisher:
@@ -46,6 +46,12 @@ class Publisher:
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it publishes nothing any more."""
+        return self._is_closed
 
     async def publish(self, record: Encoded, what: str) -> Any:
         """Return aiokafka's ``RecordMetadata`` once all in-sync replicas have the record.
@@ -64,18 +70,34 @@ class Publisher:
     async def begin(self, record: Encoded, what: str) -> Sending:
         """Hand the record to the producer; records of one partition keep the order of the calls.
 
-        Waits while the producer is full. Raises ``PublishRefused``, ``KafkaUnreachable``.
+        Waits while the producer is full, for as long as for an acknowledgement. Raises
+        ``PublishRefused``, ``KafkaUnreachable``.
         """
-        current = self._producer or await self._started()
         until = asyncio.get_running_loop().time() + self._patience
-        try:
-            ack = await current.send(
-                record.topic, record.value, key=record.key, headers=record.headers
-            )
-        except KafkaError as error:
-            # It never entered the producer: no sequence number is lost, nothing to replace.
-            raise PublishRefused(_refusal(what, error)) from error
-        return Sending(record.key, what, ack, current, until)
+        while True:
+            current = self._producer or await self._started()
+            if current is None or self._is_closed:
+                raise PublishRefused(f"{what}: not sent, because the client was closed")
+            try:
+                ack = await current.send(
+                    record.topic, record.value, key=record.key, headers=record.headers
+                )
+            except KafkaError as error:
+                # It never entered the producer: no sequence number is lost, nothing to replace.
+                if not self._may_enter(current, error, until):
+                    raise PublishRefused(_refusal(what, error)) from error
+            else:
+                return Sending(record.key, what, ack, current, until)
+
+    def _may_enter(self, refused_by: AIOKafkaProducer, error: KafkaError, until: float) -> bool:
+        """Whether to try again: it was full for one request's time, or replaced meanwhile."""
+        match error:
+            case KafkaTimeoutError():
+                return asyncio.get_running_loop().time() < until
+            case ProducerClosed():
+                return self._producer is not refused_by
+            case _:
+                return False
 
     async def outcome(self, sending: Sending) -> Any:
         """What became of it, as :meth:`publish` says."""
@@ -98,12 +120,15 @@ class Publisher:
 
     async def close(self) -> None:
         """Flush and disconnect, as far as that goes within five seconds."""
-        await _ended([*self._retiring, asyncio.create_task(_stopped(self._producer))])
-        self._producer = None
-
-    async def _started(self) -> AIOKafkaProducer:
+        self._is_closed = True
         async with self._starting:
-            if self._producer is None:
+            leaving, self._producer = self._producer, None
+        await _ended([*self._retiring, asyncio.create_task(_stopped(leaving))])
+
+    async def _started(self) -> AIOKafkaProducer | None:
+        """The producer; none when all was closed while others started it."""
+        async with self._starting:
+            if self._producer is None and not self._is_closed:
                 self._producer = await _connected(self._kafka)
             return self._producer
 
@@ -141,9 +166,7 @@ async def _connected(kafka: Kafka) -> AIOKafkaProducer:
         await fresh.start()
     except KafkaError as error:
         await fresh.stop()
-        raise KafkaUnreachable(
-            f"no Kafka broker answers at {kafka.bootstrap_servers}: {error}"
-        ) from error
+        raise await unreachable(kafka, error) from error
     except BaseException:
         await fresh.stop()
         raise

@@ -21,7 +21,7 @@ from outlast.edges.answers import Result, acknowledged_by, result_of
 from outlast.edges.clock import BrokerClock
 from outlast.edges.kafka import private
 from outlast.edges.kafka.assignment import Assignment
-from outlast.edges.kafka.connection import addresses, fetch_bytes
+from outlast.edges.kafka.connection import addresses, connect, fetch_bytes
 from outlast.edges.kafka.topics import require
 from outlast.edges.settings import Kafka
 from outlast.edges.slot import Slot
@@ -69,6 +69,7 @@ class ResultStream:
         self._epoch = -1
         self._seen = Seen()
         self._given: Result | None = None
+        self._joining: asyncio.Task[None] | None = None
         self._committing: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -114,9 +115,14 @@ class ResultStream:
             return
         self._is_closed = True
         self._assignment.changed.set()
+        if self._joining is not None:
+            self._joining.cancel()
+            await asyncio.gather(self._joining, return_exceptions=True)
         if self._consumer is not None:
             await self._assignment.commits.flush(FLUSH_SECONDS)
             await self._leave(self._consumer)
+        if self._slot is not None:
+            self._slot.release()
 
     async def _leave(self, consumer: AIOKafkaConsumer) -> None:
         if self._committing is not None:
@@ -126,8 +132,6 @@ class ResultStream:
         self._assignment.commits.closed()
         private.forget_instance(consumer)
         await consumer.stop()
-        if self._slot is not None:
-            self._slot.release()
 
     def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:
@@ -135,17 +139,29 @@ class ResultStream:
         return self._consumer
 
     async def _join(self) -> None:
-        if self._consumer is not None or self._is_closed:
+        """Join once: whoever is cancelled while it takes its time finds it done the next time."""
+        if self._committing is not None or self._is_closed:
             return
+        if self._joining is None:
+            self._joining = asyncio.create_task(self._joined())
+        joining = self._joining
+        await asyncio.wait({joining})
+        self._joining = None
+        if not joining.cancelled():
+            joining.result()
+
+    async def _joined(self) -> None:
         await require(self._kafka, [self._topic])
-        self._slot = self._slot or _slot(f"{self._kafka.bootstrap_servers}.{self._group}")
+        if self._slot is None:
+            self._slot = _slot(f"{(await connect(self._kafka)).id}.{self._group}")
         self._consumer = consumer = _consumer(self._kafka, self._group, _instance(self._slot))
         consumer.subscribe([self._topic], listener=self._assignment)
         try:
             await consumer.start()
         except BaseException as error:
-            self._consumer = None
+            private.forget_instance(consumer)
             await consumer.stop()
+            self._consumer = None
             if isinstance(error, KafkaError):
                 raise KafkaUnreachable(f"the results cannot be read: {error}") from error
             raise

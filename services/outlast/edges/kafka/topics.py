@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from outlast.core.errors import KafkaUnreachable, TopicsError
 from outlast.core.policy import Catalogue
 from outlast.edges.kafka.beginnings import begin, unbegun
-from outlast.edges.kafka.connection import Cluster
+from outlast.edges.kafka.connection import Cluster, unreachable
 from outlast.edges.kafka.connection import admin as new_admin
 from outlast.edges.kafka.groups import Groups
 from outlast.edges.kafka.topic_plan import (
@@ -117,9 +117,7 @@ async def require(kafka: Kafka, needed: Iterable[str]) -> dict[str, int]:
         await check(kafka, names, asking)
         return await partitions(names, asking)
     except KafkaError as error:
-        raise KafkaUnreachable(
-            f"no Kafka broker answers at {kafka.bootstrap_servers}: {error}"
-        ) from error
+        raise await unreachable(kafka, error) from error
     finally:
         await asking.close()
 

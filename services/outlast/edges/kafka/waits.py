@@ -6,20 +6,26 @@ gets a reader of its own.
 """
 
 import asyncio
+import time
 from collections import OrderedDict
+from functools import partial
 from typing import Any, Final
 
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 from outlast.core.errors import KafkaUnreachable
-from outlast.edges.answers import Result, result_of
+from outlast.edges.answers import Result, header, result_of
 from outlast.edges.kafka.connection import groupless_consumer
 from outlast.edges.kafka.topics import require
 from outlast.edges.settings import Kafka
+from outlast_schemas.headers import STATUS
 
 __all__ = ["Waits"]
+
+log = structlog.get_logger()
 
 SKEW_MS: Final = 10_000
 """Brokers' clocks differ: reading begins so much before the job was accepted."""
@@ -29,6 +35,7 @@ IDLE_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 60.0
 """How often the partitions are counted anew: a topic that has grown puts keys elsewhere."""
 POLL_MS: Final = 500
+CLOSED: Final = "the results cannot be read: the client was closed"
 RECORD_BYTES: Final = 1_000
 """What a remembered record takes beside its body."""
 
@@ -44,6 +51,7 @@ class Waits:
         self._counted: dict[str, float] = {}
         self._counting = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     async def result(self, topic: str, job_id: str, since: int) -> Result:
         """The result of the job, whenever it comes; of several runs the last one there is.
@@ -58,25 +66,25 @@ class Waits:
             KafkaUnreachable: it cannot be read.
         """
         key = job_id.encode()
-        waiting: dict[TopicPartition, asyncio.Task[Result]] = {}
+        waiting: dict[TopicPartition, asyncio.Future[Result]] = {}
         try:
             while True:
                 for tp in await self._places(topic, key):
                     if tp not in waiting:
-                        reader = self._reader(tp, max(0, since - SKEW_MS))
-                        waiting[tp] = asyncio.create_task(reader.result(key))
+                        # In one step: what the reader forgets or ends after this, it tells us.
+                        waiting[tp] = self._reader(tp, since).expect(key)
                 done, _ = await asyncio.wait(
                     waiting.values(), timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
                 )
                 for ended in done:
                     return ended.result()
         finally:
-            for task in waiting.values():
-                task.cancel()
-            await asyncio.gather(*waiting.values(), return_exceptions=True)
+            for future in waiting.values():
+                future.cancel()
 
     async def close(self) -> None:
         """End all readers; whoever still waits is told so."""
+        self._is_closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -89,19 +97,31 @@ class Waits:
         async with self._counting:
             now = asyncio.get_running_loop().time()
             if now - self._counted.get(topic, -LOOK_SECONDS) >= LOOK_SECONDS:
-                found = await require(self._kafka, [topic])
-                self._counts.setdefault(topic, {})[found[topic]] = None
+                await self._count(topic)
                 self._counted[topic] = now
         counts = [range(count) for count in self._counts[topic]]
         partitions = {DefaultPartitioner()(key, count, count) for count in counts}
         return [TopicPartition(topic, partition) for partition in partitions]
 
+    async def _count(self, topic: str) -> None:
+        try:
+            found = await require(self._kafka, [topic])
+        except KafkaUnreachable as error:
+            if topic not in self._counts:
+                raise
+            log.warning("waits.not_counted", topic=topic, error=str(error))
+            return  # what was counted before is good enough until the next look
+        self._counts.setdefault(topic, {})[found[topic]] = None
+
     def _reader(self, tp: TopicPartition, since: int) -> "_Reader":
+        """One that began early enough, or a new one, for all jobs of about this age."""
+        if self._is_closed:
+            raise KafkaUnreachable(CLOSED)
         readers = self._readers.setdefault(tp, [])
         for reader in readers:
-            if reader.since <= since and not reader.has_ended:
+            if reader.since <= max(0, since - SKEW_MS) and not reader.has_ended:
                 return reader
-        reader = _Reader(self._kafka, tp, since)
+        reader = _Reader(self._kafka, tp, beginning(since, int(time.time() * 1000)))
         readers.append(reader)
         task = asyncio.create_task(reader.run())
         self._tasks.add(task)
@@ -124,33 +144,35 @@ class _Reader:
         self._waiting: dict[bytes, list[asyncio.Future[Result]]] = {}
         self._idle_since = _now()
 
-    async def result(self, key: bytes) -> Result:
-        """The latest result of this key.
+    def expect(self, key: bytes) -> "asyncio.Future[Result]":
+        """Will be the latest result of this key; cancel it when nobody wants it any more.
 
         Until the end is reached as it was when reading began, a later run may still follow.
         """
-        found = self._found(key) if self._is_at_end else None
-        if found is not None:
-            return found
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, []).append(future)
-        try:
-            return await future
-        finally:
-            self._waiting[key].remove(future)
-            if not self._waiting[key]:
-                del self._waiting[key]
-            self._idle_since = _now()
+        future.add_done_callback(partial(self._let_go, key))
+        if self._is_at_end:
+            self._tell(key)
+        return future
+
+    def _let_go(self, key: bytes, future: "asyncio.Future[Result]") -> None:
+        if not future.cancelled():
+            future.exception()  # looked at: of several places only one may be
+        self._waiting[key].remove(future)
+        if not self._waiting[key]:
+            del self._waiting[key]
+        self._idle_since = _now()
 
     async def run(self) -> None:
         """Read until nobody has waited for a while."""
-        why = "the client was closed"
+        why = CLOSED
         try:
             await self._follow()
         except KafkaError as error:
-            why = str(error) or type(error).__name__
+            why = f"the results cannot be read: {str(error) or type(error).__name__}"
         finally:
-            self._fail(f"the results cannot be read: {why}")
+            self._fail(why)
 
     async def _follow(self) -> None:
         consumer = groupless_consumer(self._kafka, self._tp.topic)
@@ -186,8 +208,8 @@ class _Reader:
         return bool(self._waiting) or _now() - self._idle_since < IDLE_SECONDS
 
     def _take(self, record: Any) -> None:
-        if record.key is None:
-            return
+        if record.key is None or header(record.headers, STATUS) is None:
+            return  # somebody else's, and no result
         self._remember(record.key, record)
         if self._is_at_end:
             self._tell(record.key)
@@ -224,6 +246,18 @@ class _Reader:
         for future in [each for waiting in self._waiting.values() for each in waiting]:
             if not future.done():
                 future.set_exception(KafkaUnreachable(why))
+
+
+def beginning(since: int, now: int) -> int:
+    """Where a new reader begins for a job that was accepted at ``since``; all in epoch ms.
+
+    Up to twice as long ago, at a power of two, so that those who wait for many jobs, the oldest
+    last, need a few readers and not one each.
+    """
+    if not since:
+        return 0
+    age = max(1, now - since + SKEW_MS)
+    return max(0, min(since - SKEW_MS, now - (1 << (age - 1).bit_length())))
 
 
 def _now() -> float:

@@ -2,16 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import httpx
 import orjson
 
+from outlast.core.capability import CHAT, EMBEDDINGS, Operation
 from outlast.core.classify import classify
+from outlast.core.classify.answer import Judge, fault_in_answer
+from outlast.core.classify.embeddings import fault_in_embeddings, inputs_in
 from outlast.core.policy import Provider, Target
 from outlast.core.verdict import Answered, Outcome, Verdict
 from outlast.edges.providers.exchange import MAX_ANSWER_BYTES, AnswerTooLarge, Exchange
 from outlast.edges.providers.families import FAMILIES, Family
+from outlast.edges.providers.family import adapted
+from outlast.edges.providers.served import served
 from outlast_schemas.attempt import VerdictWord
 from outlast_schemas.result import Served
 
@@ -46,7 +52,7 @@ class ProviderCall:
         self._provider = provider
         self._family = FAMILIES[provider.family]
         self._api_key = _checked(api_key)
-        self._url = _url(provider, self._family)
+        self._urls = _urls(provider, self._family)
         self._headers = httpx.Headers(
             {
                 "content-type": "application/json",
@@ -61,7 +67,11 @@ class ProviderCall:
         self._now = now
 
     async def __call__(
-        self, body: Mapping[str, object], target: Target, seconds_left: float
+        self,
+        body: Mapping[str, object],
+        target: Target,
+        seconds_left: float,
+        operation: Operation = CHAT,
     ) -> Verdict:
         """Call once; whatever the provider does becomes a verdict.
 
@@ -71,9 +81,14 @@ class ProviderCall:
             body: the job's, in OpenAI's terms.
             target: its model counts; the provider is the one this was made for.
             seconds_left: until the job's deadline, which cuts the call.
+            operation: what the body asks for; the family must have it.
+
+        Raises:
+            KeyError: the family has no such operation: such a job must not come here.
         """
+        url = self._urls[operation]
         try:
-            request = self._request(self._family.request(body, target.model))
+            request = self._request(url, self._adapted(body, target.model, operation))
         except (TypeError, ValueError, RecursionError) as error:
             note = f"the request cannot be put into {self._family.name}'s form: {error}"[:200]
             return Verdict(word=VerdictWord.JOB_REJECTED, note=note)
@@ -84,32 +99,41 @@ class ProviderCall:
         except AnswerTooLarge as error:
             return _too_large(error.status)
         try:
-            return self._judged(outcome, target)
+            return self._judged(outcome, target, operation, _judge(body, operation))
         except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
             # The call is paid for: an answer that cannot be read must not lead to another one.
             note = f"the answer cannot be read: {type(error).__name__}"
             return Verdict(word=VerdictWord.AMBIGUOUS, note=note)
 
-    def _judged(self, outcome: Outcome, target: Target) -> Verdict:
-        outcome, answer = self._translated(outcome)
-        verdict = classify(self._provider.family, outcome, self._now())
+    def _judged(
+        self, outcome: Outcome, target: Target, operation: Operation, judge: Judge
+    ) -> Verdict:
+        outcome, answer = self._translated(outcome, operation)
+        verdict = classify(self._provider.family, outcome, self._now(), judge)
         if verdict.word is VerdictWord.SUCCEEDED and isinstance(outcome, Answered):
-            return _succeeded(verdict, _served(target, outcome.payload, answer))
+            price = self._provider.prices.get(target.model)
+            return _succeeded(verdict, served(target, operation, outcome.payload, answer, price))
         return self._without_key(verdict)
 
-    def _request(self, body: dict[str, object]) -> httpx.Request:
+    def _adapted(
+        self, body: Mapping[str, object], model: str, operation: Operation
+    ) -> dict[str, object]:
+        # What the families differ in belongs to chat completions alone.
+        return self._family.request(body, model) if operation == CHAT else adapted(body, model)
+
+    def _request(self, url: httpx.URL, body: dict[str, object]) -> httpx.Request:
         return httpx.Request(
             "POST",
-            self._url,
+            url,
             headers=self._headers,
             stream=httpx.ByteStream(orjson.dumps(body)),  # unlike content= this derives no headers
             extensions=self._extensions,
         )
 
-    def _translated(self, outcome: Outcome) -> tuple[Outcome, bytes]:
+    def _translated(self, outcome: Outcome, operation: Operation) -> tuple[Outcome, bytes]:
         if not isinstance(outcome, Answered):
             return outcome, b""
-        translate = self._family.translate
+        translate = self._family.translate if operation == CHAT else None
         if translate is None or not 200 <= outcome.status < 300:
             return outcome, outcome.body
         payload = translate(outcome.payload, self._now())
@@ -131,17 +155,28 @@ def _checked(api_key: str | None) -> str | None:
     return key
 
 
-def _url(provider: Provider, family: Family) -> httpx.URL:
+def _urls(provider: Provider, family: Family) -> dict[Operation, httpx.URL]:
     base = provider.base_url or family.base_url
     if not base:
         raise ValueError(f"provider {provider.name} has no base URL")
-    return httpx.URL(base.rstrip("/") + family.path)
+    paths: dict[Operation, str | None] = {CHAT: family.path, EMBEDDINGS: family.embeddings}
+    return {
+        operation: httpx.URL(base.rstrip("/") + path)
+        for operation, path in paths.items()
+        if path is not None
+    }
 
 
-def _succeeded(verdict: Verdict, served: Served) -> Verdict:
+def _judge(body: Mapping[str, object], operation: Operation) -> Judge:
+    if operation == CHAT:
+        return fault_in_answer
+    return partial(fault_in_embeddings, inputs=inputs_in(body))
+
+
+def _succeeded(verdict: Verdict, answer: Served) -> Verdict:
     # Spelt out: replace() takes five times as long, and this is every job's path.
     return Verdict(
-        word=verdict.word, status=verdict.status, request_id=verdict.request_id, served=served
+        word=verdict.word, status=verdict.status, request_id=verdict.request_id, served=answer
     )
 
 
@@ -149,24 +184,6 @@ def _too_large(status: int | None) -> Verdict:
     # No fault of the provider, and the answer would be as large elsewhere: nobody can serve it.
     note = f"answer larger than {MAX_ANSWER_BYTES // 1024 // 1024} MB"
     return Verdict(word=VerdictWord.JOB_REJECTED, status=status, note=note)
-
-
-def _served(target: Target, payload: object, body: bytes) -> Served:
-    answer = payload if isinstance(payload, Mapping) else {}
-    usage = answer.get("usage")
-    usage = usage if isinstance(usage, Mapping) else {}
-    reported = answer.get("model")
-    return Served(
-        body=body,
-        provider=target.provider,
-        model=reported if isinstance(reported, str) and reported else target.model,
-        prompt_tokens=_tokens(usage.get("prompt_tokens")),
-        completion_tokens=_tokens(usage.get("completion_tokens")),
-    )
-
-
-def _tokens(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _without(note: str, key: str) -> str:

@@ -10,6 +10,7 @@ COMPATIBLE: Final = Family(
     name="compatible",
     base_url=None,
     path="/chat/completions",
+    embeddings="/embeddings",
     headers=bearer,
     request=adapted,
 )

@@ -25,6 +25,7 @@ OPENAI: Final = Family(
     name="openai",
     base_url="https://api.openai.com/v1",
     path="/chat/completions",
+    embeddings="/embeddings",
     headers=bearer,
     request=_request,
 )

@@ -8,12 +8,14 @@ from typing import Final
 
 from outlast.core.errors import SettingsError
 from outlast.core.policy import Catalogue
-from outlast.edges.settings.build import Kafka, catalogue_of, kafka_of
+from outlast.edges.settings.build import catalogue_of, kafka_of
+from outlast.edges.settings.kafka import Kafka
 from outlast.edges.settings.keys import api_key
 from outlast.edges.settings.mistakes import checked
+from outlast.edges.settings.secrets import kafka_secrets
 from outlast.edges.settings.sources import from_environment, from_file, merged
 
-__all__ = ["Kafka", "Settings", "api_key", "environment", "load"]
+__all__ = ["DEFAULT_FILE", "Kafka", "Settings", "api_key", "environment", "load"]
 
 DEFAULT_FILE: Final = "outlast.toml"
 CONFIG: Final = "OUTLAST_CONFIG"
@@ -34,7 +36,10 @@ def environment() -> Mapping[str, str]:
 
 
 def load(environ: Mapping[str, str], path: str | None = None) -> Settings:
-    """Read the settings: the environment wins over the file.
+    """Read the settings, and the secrets that ``[kafka]`` names.
+
+    The environment wins over the file. A provider's key is not read here, since a publisher has
+    none: see :func:`api_key`.
 
     Args:
         environ: the environment variables.
@@ -48,9 +53,13 @@ def load(environ: Mapping[str, str], path: str | None = None) -> Settings:
     raw = (
         merged(from_file(found), from_environment(environ)) if found else from_environment(environ)
     )
-    shape = checked(raw, environ)
+    said = raw.get("kafka")
+    secrets, missing = kafka_secrets(said if isinstance(said, dict) else {}, environ)
+    shape = checked(raw, environ, missing)
     return Settings(
-        kafka=kafka_of(shape), catalogue=catalogue_of(shape), path=str(found) if found else None
+        kafka=kafka_of(shape, secrets),
+        catalogue=catalogue_of(shape),
+        path=str(found) if found else None,
     )
 
 

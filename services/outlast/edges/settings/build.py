@@ -1,14 +1,15 @@
 """From the checked shape to the frozen values that the rest of Outlast knows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from outlast.core.policy import Catalogue, Clocks, Defaults, Limits, Provider, Route, Target
+from outlast.core.policy import Catalogue, Clocks, Defaults, Limits, Price, Provider, Route, Target
+from outlast.edges.settings.kafka import Kafka
+from outlast.edges.settings.security import SECRETS
 from outlast.edges.settings.shape import ProviderShape, RouteShape, Shape
 
-__all__ = ["BASE_URLS", "Kafka", "catalogue_of", "kafka_of"]
+__all__ = ["BASE_URLS", "catalogue_of", "kafka_of"]
 
 BASE_URLS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -20,29 +21,12 @@ BASE_URLS: Final[Mapping[str, str]] = MappingProxyType(
 """Where each family lives; ``compatible`` lives wherever its owner says."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kafka:
-    """How to reach Kafka, and how our topics are named and cut there.
-
-    ``topic_partitions`` maps a topic's name without its prefix to the partitions it shall have.
-    """
-
-    bootstrap_servers: str = "localhost:9092"
-    max_body_bytes: int = 1_000_000
-    prefix: str = "outlast"
-    partitions: int = 12
-    topic_partitions: Mapping[str, int] = field(default_factory=dict)
-
-
-def kafka_of(shape: Shape) -> Kafka:
-    """The ``[kafka]`` table."""
-    return Kafka(
-        bootstrap_servers=shape.kafka.bootstrap_servers,
-        max_body_bytes=shape.kafka.max_body_bytes,
-        prefix=shape.kafka.prefix,
-        partitions=shape.kafka.partitions,
-        topic_partitions=MappingProxyType(dict(shape.kafka.topic_partitions)),
-    )
+def kafka_of(shape: Shape, secrets: Mapping[str, str]) -> Kafka:
+    """The ``[kafka]`` table, with the secrets it names."""
+    places = {f"{secret}_{place}" for secret in SECRETS for place in ("env", "file")}
+    said = shape.kafka.model_dump(exclude={*places, "topic_partitions"})
+    partitions = MappingProxyType(dict(shape.kafka.topic_partitions))
+    return Kafka(**{**said, **secrets}, topic_partitions=partitions)
 
 
 def catalogue_of(shape: Shape) -> Catalogue:
@@ -69,6 +53,7 @@ def _provider(name: str, shape: ProviderShape) -> Provider:
         clocks=Clocks(**shape.clocks.model_dump()),
         api_key_env=shape.api_key_env,
         api_key_file=shape.api_key_file,
+        prices=MappingProxyType({m: Price(**p.model_dump()) for m, p in shape.prices.items()}),
     )
 
 

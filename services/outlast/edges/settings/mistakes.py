@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 from outlast.core.errors import SettingsError
 from outlast.edges.settings import shape as s
 from outlast.edges.settings.references import faults_in_references
+from outlast.edges.settings.security import SECRETS
 
 __all__ = ["checked"]
 
@@ -23,10 +24,19 @@ TABLES: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("providers", "*"): s.ProviderShape,
     ("providers", "*", "limits"): s.LimitsShape,
     ("providers", "*", "clocks"): s.ClocksShape,
+    ("providers", "*", "prices", "*"): s.PriceShape,
     ("routes", "*"): s.RouteShape,
 }
-SECURITY: Final = ("security_protocol", "sasl_", "ssl_")
-SECRETS: Final = ("api_key", "key", "token", "secret", "password")
+KEYS: Final = ("api_key", "key", "token", "secret", "password")
+JAVA: Final[Mapping[str, str]] = {
+    "password": "sasl_password",
+    "sasl_plain_password": "sasl_password",
+    "sasl_jaas_config": "sasl_password",
+    "client_secret": "sasl_oauth_client_secret",
+    "ssl_password": "ssl_key_password",
+    "ssl_keystore_password": "ssl_key_password",
+}
+"""Secrets by the names that other clients have for them, and ours."""
 SHOWN: Final = ("int", "float", "greater", "less", "literal", "finite", "bool")
 """Kinds of errors whose input may be repeated: numbers and choices, never free text."""
 WORDS: Final[Mapping[str, str]] = {
@@ -39,9 +49,12 @@ WORDS: Final[Mapping[str, str]] = {
 }
 
 
-def checked(raw: Raw, environ: Mapping[str, str]) -> s.Shape:
-    """The shape, when nothing is wrong. Raises ``SettingsError`` with all that is."""
-    mistakes = [*faults_in_references(raw), *_unknown_variables(environ)]
+def checked(raw: Raw, environ: Mapping[str, str], more: Sequence[str] = ()) -> s.Shape:
+    """The shape, when nothing is wrong.
+
+    Raises ``SettingsError`` with all that is, and with the mistakes that are known already.
+    """
+    mistakes = [*faults_in_references(raw), *more, *_unknown_variables(environ)]
     try:
         shape = s.Shape.model_validate(raw)
     except ValidationError as error:
@@ -70,9 +83,10 @@ def _wrong(error: ErrorDetails) -> str:
 
 def _unknown(place: Place) -> str:
     name = str(place[-1])
-    if place[0] == "kafka" and name.startswith(SECURITY):
-        return "is not supported yet: this version connects without TLS and SASL only"
-    if name in SECRETS:
+    if place[0] == "kafka" and (secret := JAVA.get(name, name)) in SECRETS:
+        where = f"{secret}_env or {secret}_file"
+        return f"is refused: a secret never stands in the file; name where it is with {where}"
+    if name in KEYS:
         return "is refused: a key never stands in the file; name where it is with api_key_env"
     known = _known(place[:-1])
     near = get_close_matches(name, known, n=1, cutoff=0.5)

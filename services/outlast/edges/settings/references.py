@@ -1,4 +1,4 @@
-"""What one part of the configuration says of another: targets, routes, scopes, topics.
+"""What one part of the configuration says of another: targets, routes, scopes, topics, security.
 
 Reads the tables as they are, so that a mistake elsewhere does not hide these.
 """
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Final
 
+from outlast.edges.settings.security import faults_in_security
 from outlast_schemas.topics import Topics
 
 __all__ = ["faults_in_references"]
@@ -27,6 +28,7 @@ def faults_in_references(raw: Raw) -> Iterator[str]:
     if isinstance(default, str) and not _is_route(default, routes, providers):
         yield f"defaults.route names the unknown route {default!r}; {_hint(default, routes)}"
     yield from _topics(_table(raw, "kafka"), providers, routes)
+    yield from faults_in_security(_table(raw, "kafka"))
 
 
 def _provider(key: str, provider: Raw) -> Iterator[str]:

@@ -2,13 +2,19 @@
 
 import re
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from outlast.core.policy import Target
 
-__all__ = ["address", "http_url", "target", "variable"]
+__all__ = ["VARIABLE", "address", "http_url", "target", "token_url", "variable"]
 
 HIGHEST_PORT: Final = 65_535
+VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""How an environment variable may be called."""
+SERVER: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5})")
+HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+VISIBLE: Final = re.compile(r"[\x21-\x5b\x5d-\x7e]+")
+"""Printable ASCII without blanks and backslashes, which clients read in different ways."""
 
 
 def address(text: str) -> str:
@@ -20,24 +26,42 @@ def address(text: str) -> str:
 
 
 def _has_port(server: str) -> bool:
-    host, _, port = server.rpartition(":")
-    return bool(host) and port.isdecimal() and 0 < int(port) <= HIGHEST_PORT
+    match = SERVER.fullmatch(server)
+    return match is not None and 0 < int(match[1]) <= HIGHEST_PORT
 
 
 def http_url(text: str) -> str:
     """An http(s) address without credentials; the closing slash is dropped."""
+    url = _web_address(text)
+    if "@" in url.netloc:
+        raise ValueError("must not hold credentials: use api_key_env or api_key_file")
+    if "?" in text or "#" in text:
+        raise ValueError("must end with its path: no ? and no #")
+    return text.rstrip("/")
+
+
+def token_url(text: str) -> str:
+    """The http(s) address of a token endpoint; a query may belong to it (RFC 6749, 3.2)."""
+    if "@" in _web_address(text).netloc:
+        raise ValueError(
+            "must not hold credentials: use sasl_oauth_client_id and sasl_oauth_client_secret_env"
+        )
+    return text
+
+
+def _web_address(text: str) -> SplitResult:
+    if not VISIBLE.fullmatch(text):
+        raise ValueError("must be an http:// or https:// address without blanks, in plain ASCII")
     try:
         url = urlsplit(text)
         port_is_right = url.port is None or url.port > 0
     except ValueError:
         raise ValueError("must be an http:// or https:// address") from None
-    if url.scheme not in ("http", "https") or not url.hostname or not port_is_right:
+    if url.scheme not in ("http", "https") or not HOST.fullmatch(url.hostname or ""):
         raise ValueError("must be an http:// or https:// address")
-    if url.username or url.password:
-        raise ValueError("must not hold credentials: use api_key_env or api_key_file")
-    if url.query or url.fragment:
-        raise ValueError("must end with its path: no ? and no #")
-    return text.rstrip("/")
+    if not port_is_right:
+        raise ValueError("must be an http:// or https:// address with a port from 1 to 65535")
+    return url
 
 
 def target(text: str) -> str:
@@ -50,6 +74,6 @@ def target(text: str) -> str:
 
 def variable(text: str) -> str:
     """The name of an environment variable; what looks like a key itself is not repeated."""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
+    if not VARIABLE.fullmatch(text):
         raise ValueError("must be the name of an environment variable, never the key itself")
     return text

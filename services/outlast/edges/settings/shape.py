@@ -1,103 +1,160 @@
-"""The shape of the configuration, key by key, as pydantic checks it."""
+"""The shape of the configuration, key by key, as pydantic checks it and as the reference tells it.
 
-from typing import Annotated, Final, Literal
+``description`` is the only text about a key: ``outlast init`` and README's table are made of it.
+``examples`` stand there for keys that have no default.
+"""
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from outlast.core.policy import MAX_TTL_SECONDS
-from outlast.edges.settings.rules import address, http_url, target, variable
+from outlast.core.policy import Family, OnAmbiguous, OnContentPolicy
+from outlast.edges.settings.kafka_shape import KafkaShape
+from outlast.edges.settings.rules import http_url, target
+from outlast.edges.settings.scalars import (
+    Count,
+    Dollars,
+    Name,
+    Patience,
+    Seconds,
+    Table,
+    Text,
+    Ttl,
+    Variable,
+)
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
-    "MAX_BODY_BYTES",
     "NESTED",
     "ClocksShape",
     "DefaultsShape",
     "KafkaShape",
     "LimitsShape",
+    "PriceShape",
     "ProviderShape",
     "RouteShape",
     "Shape",
 ]
 
-MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 ENVIRONMENT_PREFIX: Final = "OUTLAST_"
 NESTED: Final = "__"
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)]
-Prefix = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=100)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Ttl = Annotated[float, Field(gt=0, le=MAX_TTL_SECONDS)]
-Count = Annotated[int, Field(ge=1)]
-Partitions = Annotated[int, Field(ge=1, le=1_000)]
-
-
-class Table(BaseModel):
-    """A table of the file: unknown keys are mistakes, and no input is shown in a traceback."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-
-class KafkaShape(Table):
-    """``[kafka]``."""
-
-    bootstrap_servers: Annotated[str, AfterValidator(address)] = "localhost:9092"
-    max_body_bytes: Annotated[int, Field(ge=1024, le=MAX_BODY_BYTES)] = 1_000_000
-    prefix: Prefix = "outlast"
-    partitions: Partitions = 12
-    topic_partitions: dict[str, Partitions] = {}
 
 
 class DefaultsShape(Table):
     """``[defaults]``."""
 
-    drain_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
-    route: str | None = None
-    ttl_seconds: Ttl = 86_400.0
+    drain_seconds: Patience = Field(
+        default=60.0, description="Seconds that a stop waits for calls in flight."
+    )
+    route: str | None = Field(
+        default=None, description="Route of jobs whose bodies name no model.", examples=["chat"]
+    )
+    ttl_seconds: Ttl = Field(
+        default=86_400.0, description="Seconds for which an answer is wanted, at most 7 days."
+    )
 
 
 class LimitsShape(Table):
     """``limits`` of a provider: the whole pool's."""
 
-    concurrency: Count = 100
-    requests_per_minute: Count | None = None
-    tokens_per_minute: Count | None = None
+    concurrency: Count = Field(default=100, description="Calls in flight, of the whole pool.")
+    requests_per_minute: Count | None = Field(
+        default=None, description="Calls a minute; read, not yet enforced.", examples=[5_000]
+    )
+    tokens_per_minute: Count | None = Field(
+        default=None, description="Tokens a minute; read, not yet enforced.", examples=[2_000_000]
+    )
 
 
 class ClocksShape(Table):
     """``clocks`` of a provider."""
 
-    connect_seconds: Seconds = 5.0
-    first_token_seconds: Seconds = 600.0
-    idle_seconds: Seconds = 60.0
-    total_seconds: Seconds = 600.0
+    connect_seconds: Seconds = Field(default=5.0, description="Seconds to connect.")
+    first_token_seconds: Seconds = Field(
+        default=600.0,
+        description="Seconds to the first byte that is no white space; calls are not streamed, "
+        "so it comes with the whole answer.",
+    )
+    idle_seconds: Seconds = Field(
+        default=60.0, description="Seconds without a byte, after the first."
+    )
+    total_seconds: Seconds = Field(default=600.0, description="Seconds for the whole call.")
+
+
+class PriceShape(Table):
+    """``prices`` of a provider, one model's."""
+
+    input: Dollars = Field(
+        description="List price of the prompt's tokens, in US dollars per million.", examples=[0.27]
+    )
+    output: Dollars = Field(
+        description="List price of the answer's tokens, in US dollars per million.", examples=[1.10]
+    )
 
 
 class ProviderShape(Table):
     """``[providers.<name>]``."""
 
-    family: Literal["compatible", "openai", "deepseek", "anthropic"]
-    base_url: Annotated[str, AfterValidator(http_url)] | None = None
-    jurisdiction: Name | None = None
+    family: Family = Field(
+        description="Which dialect it speaks: compatible, openai, deepseek or anthropic.",
+        examples=["compatible"],
+    )
+    base_url: Annotated[str, AfterValidator(http_url)] | None = Field(
+        default=None,
+        description="What /chat/completions (anthropic: /v1/messages) is appended to; else where "
+        "the family lives.",
+        examples=["http://127.0.0.1:8000/v1"],
+    )
+    api_key_env: Variable | None = Field(
+        default=None,
+        description="Environment variable that holds the API key.",
+        examples=["LOCAL_API_KEY"],
+    )
+    api_key_file: Text | None = Field(
+        default=None,
+        description="File that holds the API key, in place of the variable.",
+        examples=["/run/secrets/local-api-key"],
+    )
+    jurisdiction: Name | None = Field(
+        default=None, description="What jurisdiction:<name> in a scope refers to.", examples=["eu"]
+    )
     limits: LimitsShape = LimitsShape()
     clocks: ClocksShape = ClocksShape()
-    api_key_env: Annotated[str, AfterValidator(variable)] | None = None
-    api_key_file: Annotated[str, StringConstraints(min_length=1)] | None = None
+    prices: dict[Text, PriceShape] = Field(default={})
 
 
 class RouteShape(Table):
     """``[routes.<name>]``."""
 
-    targets: Annotated[list[Annotated[str, AfterValidator(target)]], Field(min_length=1)]
-    max_attempts: Count = 8
-    max_calls: Count = 40
-    throttle_wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
-    on_ambiguous: Literal["alternate", "retry", "hold"] = "alternate"
-    on_content_policy: Literal["dead_letter", "alternate"] = "dead_letter"
-    results: Name = "default"
-    ttl_seconds: Ttl | None = None
-    scope: Annotated[list[str], Field(min_length=1)] | None = None
+    targets: Annotated[list[Annotated[str, AfterValidator(target)]], Field(min_length=1)] = Field(
+        description="provider/model, in order of preference.", examples=[["local/your-model"]]
+    )
+    max_attempts: Count = Field(default=8, description="Charged calls of one run.")
+    max_calls: Count = Field(default=40, description="Calls of one run in all.")
+    throttle_wait_seconds: Patience = Field(
+        default=30.0,
+        description="Seconds that a throttled job waits before it goes to the alternate.",
+    )
+    on_ambiguous: OnAmbiguous = Field(
+        default="alternate",
+        description="After a call that may have been executed: alternate, retry or hold.",
+    )
+    on_content_policy: OnContentPolicy = Field(
+        default="dead_letter",
+        description="After a refusal for its content: dead_letter or alternate.",
+    )
+    results: Name = Field(default="default", description="Name of the result topic.")
+    ttl_seconds: Ttl | None = Field(
+        default=None,
+        description="Seconds for which an answer is wanted; else defaults.ttl_seconds.",
+        examples=[3_600],
+    )
+    scope: Annotated[list[str], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Providers, or jurisdiction:<name>, that may see its jobs; else all.",
+        examples=[["local"]],
+    )
 
 
 class Shape(BaseSettings):
