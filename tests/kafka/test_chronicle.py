@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from outlast.edges.kafka import chronicle as module
 from outlast.edges.kafka.chronicle import Window, chronicle
 from outlast.edges.kafka.connection import producer
 from tests.kafka.cluster import Place, place
@@ -93,6 +94,32 @@ async def test_following_loses_nothing_between_what_was_there_and_what_comes(kaf
         [(0, n) for n in range(730)] + [(1, n) for n in range(40)] + [(2, n) for n in range(30)]
     )
     assert sorted(seen) == wanted
+
+
+async def test_what_was_fetched_beyond_the_ends_is_not_lost(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records that come after the ends were asked for are in the same fetch as those before."""
+    begun = module._begun
+
+    async def then_more_comes(consumer: Any, window: Window) -> Any:
+        readings = await begun(consumer, window)
+        await write(where, 0, 5)
+        for tp in readings:
+            consumer.seek(tp, 0)  # what was fetched before is dropped
+        return readings
+
+    monkeypatch.setattr(module, "_begun", then_more_comes)
+    seen: list[int] = []
+    async with written(kafka, 5) as where, asyncio.timeout(60):
+        topic = where.topics.results()
+        async with aclosing(chronicle(where.kafka, topic, Window(follow=True))) as records:
+            async for record in records:
+                seen.append(record.offset)
+                if len(seen) == 10:
+                    break
+
+    assert seen == [*range(10)]
 
 
 async def test_an_empty_topic_ends_at_once(kafka: str) -> None:

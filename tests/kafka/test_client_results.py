@@ -1,11 +1,13 @@
 """Reading results as a member of a group, on real Kafka: each comes once, until acknowledged."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from aiokafka import TopicPartition
 
 from outlast import AsyncClient, JobFailed, Result, ResultStream
 from outlast.core.errors import TopicsError
@@ -203,6 +205,24 @@ async def test_who_asks_only_for_a_moment_loses_nothing(kafka: str) -> None:
 async def _trickle(where: Place, names: list[str]) -> None:
     for first in range(0, len(names), 20):
         await end(where, [ended(where, name) for name in names[first : first + 20]])
+
+
+async def test_who_handles_results_without_awaiting_anything_has_them_committed(
+    kafka: str,
+) -> None:
+    async with place(kafka, topic_partitions={"results": 1}) as where:
+        await where.apply()
+        await end(where, [ended(where, f"job-{number}") for number in range(400)])
+        tp = TopicPartition(where.topics.results(), 0)
+        async with AsyncClient(where.kafka) as client:
+            stream, handled = client.results(f"{where.kafka.prefix}.backend"), 0
+            async for _ in stream:
+                time.sleep(0.003)  # noqa: ASYNC251  # work that blocks, as much of it does
+                handled += 1
+                if handled == 400:
+                    break
+
+            assert (stream._assignment.commits.floor(tp) or 0) > 200
 
 
 async def test_what_is_no_result_is_passed_over_and_acknowledged(kafka: str) -> None:

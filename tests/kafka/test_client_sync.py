@@ -1,4 +1,4 @@
-"""The synchronous client on real Kafka: from any thread, after a fork, through Ctrl-C to the end."""
+"""The synchronous client on real Kafka: from any thread, after a fork, through Ctrl-C."""
 
 import asyncio
 import signal

@@ -35,6 +35,9 @@ Ack = Literal["auto", "manual"]
 POLL_MS: Final = 500
 AT_ONCE: Final = 500
 FLUSH_SECONDS: Final = 5.0
+JOINING_SECONDS: Final = 1.0
+BEHIND_SECONDS: Final = 0.2
+"""What is committed may be so far behind before the next result waits for it, as long again."""
 SESSION_MS: Final = 30_000
 REBALANCE_MS: Final = 15_000
 REQUEST_MS: Final = 20_000
@@ -92,6 +95,7 @@ class ResultStream:
             await self._given.ack()
             self._given = None
         await self._join()
+        await self._let_others_run()
         while not self._is_closed:
             self._drop_stale()
             while (record := self._next_held()) is not None:
@@ -115,9 +119,11 @@ class ResultStream:
             return
         self._is_closed = True
         self._assignment.changed.set()
-        if self._joining is not None:
-            self._joining.cancel()
-            await asyncio.gather(self._joining, return_exceptions=True)
+        if (joining := self._joining) is not None:
+            # Connections that are cut off while they are made would stay open.
+            await asyncio.wait({joining}, timeout=JOINING_SECONDS)
+            joining.cancel()
+            await asyncio.gather(joining, return_exceptions=True)
         if self._consumer is not None:
             await self._assignment.commits.flush(FLUSH_SECONDS)
             await self._leave(self._consumer)
@@ -167,6 +173,13 @@ class ResultStream:
             raise
         self._committing = asyncio.create_task(self._assignment.commits.run())
 
+    async def _let_others_run(self) -> None:
+        """Commits and heartbeats have no other turn when results are handled without an await."""
+        commits = self._assignment.commits
+        await asyncio.sleep(0)
+        if commits.behind_seconds > BEHIND_SECONDS:
+            await commits.once(BEHIND_SECONDS)
+
     def _drop_stale(self) -> None:
         """After a rebalance all is read again from where it is not done."""
         if self._epoch != self._assignment.epoch:
@@ -174,7 +187,12 @@ class ResultStream:
             self._held.clear()
 
     def _next_held(self) -> Any | None:
-        """A fetched record of a partition that has room for one more that is not acknowledged."""
+        """A fetched record of a partition that has room for one more that is not acknowledged.
+
+        None while nothing may start, because a crash now would repeat too much.
+        """
+        if not self._assignment.is_open:
+            return None
         for tp, records in self._held.items():
             if self._assignment.may_admit(tp, records[0].offset):
                 record = records.popleft()
