@@ -1,5 +1,6 @@
 """Publishes many jobs over one window: order kept, memory bounded, a receipt for each."""
 
+import asyncio
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
@@ -11,6 +12,7 @@ from collections.abc import (
 )
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import Final
 
 import uuid_utils
@@ -44,8 +46,15 @@ class _Begun:
     size: int
 
     @property
-    def is_done(self) -> bool:
-        return isinstance(self.sending, PublishRefused) or self.sending.is_done
+    def is_settled(self) -> bool:
+        return isinstance(self.sending, PublishRefused) or self.sending.is_settled
+
+
+class _End:
+    """What comes after the last item."""
+
+
+_END: Final = _End()
 
 
 class Bulk:
@@ -83,14 +92,48 @@ class Bulk:
 
     async def run(self, items: Items, first: int) -> AsyncGenerator[Receipt, None]:
         """A receipt for each item, in their order; ``first`` is the number of the first one."""
-        number = first
-        async for item in _each(items):
-            await self._begin(number, item)
-            number += 1
-            while self._begun and (self._begun[0].is_done or self._is_full):
-                yield await self._receipt()
+        numbers = count(first)
+        if isinstance(items, AsyncIterable):
+            async for item in self._until_something_happens(aiter(items)):
+                if item is not None:
+                    await self._begin(next(numbers), item)
+                while self._begun and (self._begun[0].is_settled or self._is_full):
+                    yield await self._receipt()
+        else:
+            for item in items:
+                await self._begin(next(numbers), item)
+                while self._begun and (self._begun[0].is_settled or self._is_full):
+                    yield await self._receipt()
         while self._begun:
             yield await self._receipt()
+
+    async def _until_something_happens(
+        self, items: AsyncIterator[Body | NewJob]
+    ) -> AsyncGenerator[Body | NewJob | None, None]:
+        """The items; ``None`` where the oldest job is through before the next item comes.
+
+        Items may be far between, and nobody shall wait for a receipt that long.
+        """
+        coming = asyncio.ensure_future(anext(items, _END))
+        try:
+            while True:
+                oldest = self._begun[0].sending if self._begun else None
+                acks, left = set(), None
+                if isinstance(oldest, Sending):
+                    acks, left = {oldest.ack}, oldest.seconds_left
+                await asyncio.wait(
+                    {coming, *acks}, timeout=left, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not coming.done():
+                    yield None
+                    continue
+                item = coming.result()
+                if isinstance(item, _End):
+                    return
+                yield item
+                coming = asyncio.ensure_future(anext(items, _END))
+        finally:
+            coming.cancel()
 
     @property
     def _is_full(self) -> bool:
@@ -184,12 +227,3 @@ def _ready(item: Body | NewJob) -> tuple[Body | NewJob, int]:
     except PublishRefused:
         return item, 0  # its receipt will say so
     return (replace(item, body=raw) if isinstance(item, NewJob) else raw), len(raw)
-
-
-async def _each(items: Items) -> AsyncIterator[Body | NewJob]:
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item

@@ -31,9 +31,14 @@ class Sending:
     until: float
 
     @property
-    def is_done(self) -> bool:
-        """Whether the broker has answered, or the time to wait for it is up."""
-        return self.ack.done() or asyncio.get_running_loop().time() >= self.until
+    def is_settled(self) -> bool:
+        """Whether the broker has answered, or has had its time."""
+        return self.ack.done() or self.seconds_left == 0.0
+
+    @property
+    def seconds_left(self) -> float:
+        """How much longer an answer is waited for."""
+        return max(0.0, self.until - asyncio.get_running_loop().time())
 
 
 class Publisher:
@@ -102,9 +107,8 @@ class Publisher:
     async def outcome(self, sending: Sending) -> Any:
         """What became of it, as :meth:`publish` says."""
         if not sending.ack.done():
-            left = sending.until - asyncio.get_running_loop().time()
             # Waited for and never cancelled: an idempotent producer never gives a record up.
-            await asyncio.wait({sending.ack}, timeout=max(0.0, left))
+            await asyncio.wait({sending.ack}, timeout=sending.seconds_left)
         if not sending.ack.done():
             sending.ack.add_done_callback(lambda ack: self._overdue(ack, sending.by))
             raise PublishUnknown(
