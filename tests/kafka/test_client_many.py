@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,12 @@ class Counted:
             self.taken += 1
             yield self._body
 
-    async def later(self) -> AsyncIterator[Any]:
-        for body in self:
-            await asyncio.sleep(0)
-            yield body
+
+async def later(items: Iterable[Any]) -> AsyncIterator[Any]:
+    """The same from an async iterator."""
+    for item in items:
+        await asyncio.sleep(0)
+        yield item
 
 
 async def test_every_item_has_a_receipt_in_the_order_of_the_items(kafka: str) -> None:
@@ -56,7 +58,10 @@ async def test_every_item_has_a_receipt_in_the_order_of_the_items(kafka: str) ->
             assert dict(record.headers)["outlast-route"] == b"chat"
 
 
-async def test_an_item_that_cannot_be_published_does_not_stop_the_others(kafka: str) -> None:
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_an_item_that_cannot_be_published_does_not_stop_the_others(
+    kafka: str, kind: str
+) -> None:
     async with place(kafka, max_body_bytes=1024) as where, AsyncClient(where.kafka) as client:
         await where.apply()
         items: list[Any] = [
@@ -69,7 +74,8 @@ async def test_an_item_that_cannot_be_published_does_not_stop_the_others(kafka: 
             NewJob(body=b"{}", headers={"outlast-state": "{}"}),
             b'"last"',
         ]
-        receipts = [each async for each in client.publish_many(items)]
+        given = items if kind == "sync" else later(items)
+        receipts = [each async for each in client.publish_many(given)]
 
         says = [None if each.error is None else str(each.error) for each in receipts]
         assert [each.number for each in receipts] == list(range(8))
@@ -95,7 +101,10 @@ async def test_an_item_has_its_own_id_and_terms_where_it_says_so(kafka: str) -> 
             NewJob(body=b"{}"),
         ]
         receipts = [
-            each async for each in client.publish_many(items, batch="b", route="chat", ttl=60)
+            each
+            async for each in client.publish_many(
+                items, batch="b", route="chat", ttl=60, scope=iter(["local"])
+            )
         ]
 
         assert [each.job_id for each in receipts] == ["b/0", "own", "b/2"]
@@ -108,6 +117,7 @@ async def test_an_item_has_its_own_id_and_terms_where_it_says_so(kafka: str) -> 
         assert headers[b"b/0"]["outlast-route"] == headers[b"b/2"]["outlast-route"] == b"chat"
         assert headers[b"b/0"]["outlast-ttl-seconds"] == b"60"
         assert headers[b"own"]["outlast-route"] == b"other"
+        assert {each["outlast-scope"] for each in headers.values()} == {b"local"}
         assert headers[b"own"]["outlast-ttl-seconds"] == b"5"
         assert headers[b"own"]["outlast-results"] == b"team"
 
@@ -132,7 +142,7 @@ async def test_items_are_taken_no_further_ahead_than_the_window(
     async with place(kafka) as where, AsyncClient(where.kafka) as client:
         await where.apply()
         items, got = Counted(1_000), 0
-        async for receipt in client.publish_many(items if kind == "sync" else items.later()):
+        async for receipt in client.publish_many(items if kind == "sync" else later(items)):
             receipt.raise_for_error()
             got += 1
             assert items.taken - got < 50
@@ -209,6 +219,45 @@ async def test_who_leaves_early_has_published_what_was_taken_and_can_go_on(
         there = set(ids(await published(where)))
         assert there == {"after", *(f"b/{number}" for number in range(items.taken))}
         assert items.taken <= 60
+
+
+async def test_items_that_are_far_between_have_their_receipts_before_the_next_comes(
+    kafka: str,
+) -> None:
+    async with place(kafka) as where, AsyncClient(where.kafka) as client:
+        await where.apply()
+        told: list[asyncio.Event] = [asyncio.Event() for _ in range(3)]
+
+        async def slow() -> AsyncIterator[Any]:
+            for event in told:
+                yield BODY
+                async with asyncio.timeout(20):
+                    await event.wait()
+
+        async for receipt in client.publish_many(slow()):
+            receipt.raise_for_error()
+            told[receipt.number].set()
+
+
+async def test_whoever_leaves_early_ends_the_items_too(kafka: str) -> None:
+    async with place(kafka) as where, AsyncClient(where.kafka) as client:
+        await where.apply()
+        ended: list[str] = []
+
+        async def endless() -> AsyncIterator[Any]:
+            try:
+                while True:
+                    yield BODY
+                    await asyncio.sleep(0)
+            finally:
+                ended.append("ended")
+
+        many = client.publish_many(endless())
+        (await anext(many)).raise_for_error()
+        await many.aclose()
+        async with asyncio.timeout(20):
+            while not ended:
+                await asyncio.sleep(0.01)
 
 
 async def test_two_imports_at_once_keep_their_own_order(kafka: str) -> None:

@@ -80,7 +80,8 @@ async def test_bodies_are_iterated_in_the_callers_thread_and_receipts_keep_their
             caller.append(threading.current_thread())
             with Client(where.kafka) as client:
                 got: list[tuple[int, str]] = []
-                for receipt in client.publish_many(bodies(), batch="b", route="chat"):
+                scope = iter(["local"])
+                for receipt in client.publish_many(bodies(), batch="b", route="chat", scope=scope):
                     got.append((receipt.number, receipt.raise_for_error().id))
                     assert len(taken) - len(got) < 100
                 return got
@@ -90,6 +91,7 @@ async def test_bodies_are_iterated_in_the_callers_thread_and_receipts_keep_their
         assert len(found) == 1_000
         assert found[b"b/3"]["outlast-route"] == b"own"
         assert found[b"b/4"]["outlast-route"] == b"chat"
+        assert {each["outlast-scope"] for each in found.values()} == {b"local"}
 
 
 async def test_large_bodies_are_taken_by_their_bytes(

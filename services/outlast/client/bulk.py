@@ -10,6 +10,7 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
+from contextlib import aclosing
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import count
@@ -50,11 +51,12 @@ class _Begun:
         return isinstance(self.sending, PublishRefused) or self.sending.is_settled
 
 
-class _End:
-    """What comes after the last item."""
+class _NoItem:
+    """What stands where no item is: ``None`` may be one, and has a receipt that refuses it."""
 
 
-_END: Final = _End()
+_END: Final = _NoItem()
+_NOT_YET: Final = _NoItem()
 
 
 class Bulk:
@@ -94,11 +96,12 @@ class Bulk:
         """A receipt for each item, in their order; ``first`` is the number of the first one."""
         numbers = count(first)
         if isinstance(items, AsyncIterable):
-            async for item in self._until_something_happens(aiter(items)):
-                if item is not None:
-                    await self._begin(next(numbers), item)
-                while self._begun and (self._begun[0].is_settled or self._is_full):
-                    yield await self._receipt()
+            async with aclosing(self._until_something_happens(aiter(items))) as happening:
+                async for item in happening:
+                    if not isinstance(item, _NoItem):
+                        await self._begin(next(numbers), item)
+                    while self._begun and (self._begun[0].is_settled or self._is_full):
+                        yield await self._receipt()
         else:
             for item in items:
                 await self._begin(next(numbers), item)
@@ -109,8 +112,8 @@ class Bulk:
 
     async def _until_something_happens(
         self, items: AsyncIterator[Body | NewJob]
-    ) -> AsyncGenerator[Body | NewJob | None, None]:
-        """The items; ``None`` where the oldest job is through before the next item comes.
+    ) -> AsyncGenerator[Body | NewJob | _NoItem, None]:
+        """The items; ``_NOT_YET`` where the oldest job is through before the next item comes.
 
         Items may be far between, and nobody shall wait for a receipt that long.
         """
@@ -125,10 +128,10 @@ class Bulk:
                     {coming, *acks}, timeout=left, return_when=asyncio.FIRST_COMPLETED
                 )
                 if not coming.done():
-                    yield None
+                    yield _NOT_YET
                     continue
                 item = coming.result()
-                if isinstance(item, _End):
+                if isinstance(item, _NoItem):
                     return
                 yield item
                 coming = asyncio.ensure_future(anext(items, _END))

@@ -143,6 +143,8 @@ class Client:
         ``bodies`` is iterated in the caller's thread, up to a thousand (or 32 MB) ahead of the
         receipts.
         """
+        if isinstance(scope := terms.get("scope"), Iterator):
+            terms["scope"] = tuple(scope)  # it can be read only once
         # Without an item first: wrong terms are refused before anything is taken.
         yield from self._run(_published([], batch, first, terms))
         number = first

@@ -38,6 +38,11 @@ class Terms:
     results: str | None = None
     headers: Mapping[str, str | bytes] | None = field(default=None)
 
+    def __post_init__(self) -> None:
+        """Keep a scope that can be read only once: it is read for many jobs."""
+        if isinstance(self.scope, Iterator):
+            object.__setattr__(self, "scope", tuple(self.scope))
+
 
 class Envelope:
     """The part of the records that jobs on the same terms have in common, made once."""

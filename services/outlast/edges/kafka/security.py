@@ -101,6 +101,10 @@ def _load(
                 f"{error.strerror}"
             ]
         ) from None
+    except ValueError:
+        raise SettingsError(
+            ["kafka.ssl_key_password: OpenSSL takes no password above 1,024 bytes of UTF-8"]
+        ) from None
 
 
 def token_provider(kafka: Kafka) -> AbstractTokenProvider | None:

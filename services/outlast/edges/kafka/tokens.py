@@ -19,6 +19,8 @@ __all__ = ["TokenFile", "TokenUrl"]
 
 PATIENCE_SECONDS: Final = 4.0
 """For one token: within the ten seconds after which the user hears that Kafka is not reached."""
+REST_SECONDS: Final = 2.0
+"""After a failure: a client that tries three brokers waits once, and hears of it in time."""
 USED_FOR: Final = 0.8
 """Part of its life for which a token is used for new connections: the broker cuts a connection
 when its token ends, and aiokafka does not authenticate anew in between (KIP-368)."""
@@ -67,6 +69,8 @@ class TokenUrl(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka comes w
         self._clock = clock
         self._token = ""
         self._good_until = 0.0
+        self._why = ""
+        self._asked_again_at = 0.0
 
     async def token(self) -> str:
         """The token at hand, or a new one. Raises ``KafkaConnectionError``.
@@ -76,17 +80,30 @@ class TokenUrl(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka comes w
         """
         now = self._clock()
         if not self._token or now >= self._good_until:
-            token, seconds = self._read(await self._fetch())
+            if now < self._asked_again_at:
+                raise _no_token(self._why)
+            token, seconds = await self._asked()
             self._token, self._good_until = token, now + seconds * USED_FOR
         return self._token
+
+    async def _asked(self) -> tuple[str, float]:
+        try:
+            return self._read(await self._fetch())
+        except KafkaConnectionError as error:
+            self._why = str(error.args[0])
+            self._asked_again_at = self._clock() + REST_SECONDS
+            raise
 
     async def _fetch(self) -> "httpx.Response":
         import httpx  # whoever needs no token does not pay for its import
 
         try:
-            async with httpx.AsyncClient(verify=self._tls(), timeout=PATIENCE_SECONDS) as client:
+            async with (
+                asyncio.timeout(PATIENCE_SECONDS),  # httpx's own begins anew with every byte
+                httpx.AsyncClient(verify=self._tls(), timeout=None) as client,
+            ):
                 return await client.post(self._url, data=self._form, auth=self._credentials)
-        except (httpx.HTTPError, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise _no_token(
                 f"kafka.sasl_oauth_token_url {self._url} gave no answer ({type(error).__name__})"
             ) from None

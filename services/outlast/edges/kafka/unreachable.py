@@ -27,8 +27,9 @@ __all__ = ["explanation", "nobody"]
 TRY_MS: Final = 1_500
 WRONG_NAME: Final = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
+TOO_EARLY: Final = 9
+"""OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID; the next is X509_V_ERR_CERT_HAS_EXPIRED."""
 EXPIRED: Final = 10
-"""OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED."""
 
 
 async def explanation(kafka: Kafka, error: BaseException) -> str:
@@ -97,6 +98,8 @@ def _certificate(host: str, error: ssl.SSLCertVerificationError) -> str:
             f"its certificate is not for {host}. Connect to a name that it holds "
             "(kafka.bootstrap_servers), or set kafka.ssl_check_hostname = false"
         )
+    if error.verify_code == TOO_EARLY:
+        return "its certificate is not valid yet: is this machine's clock right?"
     if error.verify_code == EXPIRED:
         return "its certificate has expired"
     return (

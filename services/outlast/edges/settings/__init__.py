@@ -12,6 +12,7 @@ from outlast.edges.settings.build import catalogue_of, kafka_of
 from outlast.edges.settings.kafka import Kafka
 from outlast.edges.settings.keys import api_key
 from outlast.edges.settings.mistakes import checked
+from outlast.edges.settings.rules import fault_in_path
 from outlast.edges.settings.secrets import kafka_secrets
 from outlast.edges.settings.sources import from_environment, from_file, merged
 
@@ -65,7 +66,7 @@ def load(environ: Mapping[str, str], path: str | None = None) -> Settings:
 
 def _file(named: str | None, by: str) -> Path | None:
     if named is None:
-        return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
-    if not Path(named).is_file():
-        raise SettingsError([f"{by} names {named}, and there is no such file"])
+        return None if fault_in_path(DEFAULT_FILE) else Path(DEFAULT_FILE)
+    if (why := fault_in_path(named)) is not None:
+        raise SettingsError([f"{by} names {named}, {why}"])
     return Path(named)

@@ -1,10 +1,11 @@
 """How to reach Kafka: the values, checked wherever they are made."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
 from outlast.core.errors import SettingsError
+from outlast.edges.settings.rules import address, token_url
 from outlast.edges.settings.security import contradictions
 
 __all__ = ["Kafka", "Mechanism", "Protocol"]
@@ -22,7 +23,8 @@ class Kafka:
     from ``sasl_oauth_token_url`` by client credentials (RFC 6749, section 4.4).
     ``topic_partitions`` maps a topic's name without its prefix to the partitions it shall have.
 
-    Raises ``SettingsError`` for security settings that contradict each other, naming them all.
+    Raises ``SettingsError`` for an address that is none and for security settings that contradict
+    each other, naming them all.
     """
 
     bootstrap_servers: str = "localhost:9092"
@@ -48,6 +50,8 @@ class Kafka:
     def __post_init__(self) -> None:
         """Refuse what contradicts itself, as the file's reader does."""
         mistakes = [
+            *_rule("bootstrap_servers", self.bootstrap_servers, address),
+            *_rule("sasl_oauth_token_url", self.sasl_oauth_token_url, token_url),
             *_choice("security_protocol", self.security_protocol, get_args(Protocol)),
             *_choice("sasl_mechanism", self.sasl_mechanism, (*get_args(Mechanism), None)),
             *contradictions({each.name: getattr(self, each.name) for each in fields(self)}),
@@ -70,3 +74,12 @@ def _choice(key: str, value: str | None, known: tuple[str | None, ...]) -> list[
     if value in known:
         return []
     return [f"kafka.{key} must be {', '.join(filter(None, known))}, not {value!r:.40}"]
+
+
+def _rule(key: str, value: str | None, rule: Callable[[str], str]) -> list[str]:
+    try:
+        if value is not None:
+            rule(value)
+    except ValueError as error:
+        return [f"kafka.{key} {error}"]
+    return []

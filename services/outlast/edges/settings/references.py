@@ -80,7 +80,7 @@ def _is_route(name: str, routes: Raw, providers: Raw) -> bool:
 
 def _topics(kafka: Raw, providers: Raw, routes: Raw) -> Iterator[str]:
     asked = _strings([_mapping(route).get("results") for route in routes.values()])
-    results = ("default", *({*asked} - {"default"}))
+    results = tuple(dict.fromkeys(("default", *asked)))
     table = Topics("x").table(tuple(map(str, providers)), results)
     known = [topic.name.removeprefix("x.") for topic in table]
     for name in _mapping(kafka.get("topic_partitions")):

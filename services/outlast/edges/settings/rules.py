@@ -1,12 +1,21 @@
 """Rules for single values that a type cannot say; each returns the value or says what is wrong."""
 
 import re
+from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from outlast.core.policy import Target
 
-__all__ = ["VARIABLE", "address", "http_url", "target", "token_url", "variable"]
+__all__ = [
+    "VARIABLE",
+    "address",
+    "fault_in_path",
+    "http_url",
+    "target",
+    "token_url",
+    "variable",
+]
 
 HIGHEST_PORT: Final = 65_535
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -70,6 +79,15 @@ def target(text: str) -> str:
         return str(Target.parse(text))
     except ValueError:
         raise ValueError("must be provider/model") from None
+
+
+def fault_in_path(path: str) -> str | None:
+    """Why no file can be read there, as the end of a sentence; ``None`` when there is one."""
+    try:
+        is_there = Path(path).is_file()
+    except OSError as error:  # a folder that we may not look into, or too long a name
+        return f"which cannot be read: {error.strerror}"
+    return None if is_there else "and there is no such file"
 
 
 def variable(text: str) -> str:

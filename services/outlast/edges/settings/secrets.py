@@ -70,12 +70,21 @@ def _variable(key: str, name: str, what: str, environ: Mapping[str, str]) -> str
         raise SettingsError(
             [f"{key}_env: the environment variable {name} is not set: set it to {what}"]
         )
-    return environ[name]
+    return _text(environ[name], f"{key}_env: the environment variable {name}")
+
+
+def _text(value: str, where: str) -> str:
+    """A variable may hold any bytes; those that are no text could never be sent."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise SettingsError([f"{where} is not text in UTF-8"]) from None
+    return value
 
 
 def _content(key: str, path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not UTF-8, or a path with a null character
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise SettingsError([f"{key}_file: {path} cannot be read: {why}"]) from None

@@ -1,9 +1,10 @@
 """Which settings of the security to Kafka go together; ``said`` maps a key to its value."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
+
+from outlast.edges.settings.rules import fault_in_path
 
 __all__ = ["FILES", "SECRETS", "contradictions", "faults_in_security"]
 
@@ -48,8 +49,8 @@ def _written(kafka: Said, secret: str) -> str | None:
 def _missing_files(kafka: Said) -> Iterator[str]:
     for key in FILES:
         path = kafka.get(key)
-        if isinstance(path, str) and path and not Path(path).is_file():
-            yield f"kafka.{key} names {path}, and there is no such file"
+        if isinstance(path, str) and path and (why := fault_in_path(path)) is not None:
+            yield f"kafka.{key} names {path:.200}, {why}"
 
 
 def contradictions(said: Said, written: Written = MappingProxyType({})) -> Iterator[str]:

@@ -42,7 +42,7 @@ def from_environment(environ: Mapping[str, str]) -> Raw:
 def from_file(path: Path) -> Raw:
     """The tables of a TOML file. Raises ``SettingsError`` when it cannot be read as one."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError([f"{path} is not valid TOML: {error}"]) from error
     except OSError as error:
