@@ -218,6 +218,7 @@ async def test_an_answer_without_end_is_cut_and_nobodys_fault() -> None:
 
     assert MAX_ANSWER_BYTES < 17_000_000
     assert (verdict.word, verdict.note) == (W.JOB_REJECTED, "answer larger than 16 MB")
+    assert verdict.is_oversized
     assert stream.closed
 
 

@@ -1,10 +1,12 @@
 """Every page of help: it fits 80 columns, its examples stand as written and are right."""
 
+import ast
 import os
 import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from outlast import cli
 from outlast.cli.commands import app
 from outlast.cli.help import SECTIONS
 
@@ -125,6 +128,19 @@ def test_what_prints_facts_prints_json_too(path: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_option_says_what_it_is_for(path: tuple[str, ...]) -> None:
     assert all(param.help for param in COMMANDS[path].params if param.name != "help")
+
+
+def test_every_option_is_written_out() -> None:
+    """Typer before 0.28, which FastStream's command asks for, takes metavar NAME for a name."""
+    unnamed = [
+        f"{path.name}:{call.lineno}"
+        for path in Path(cli.__file__).parent.glob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "typer.Option"
+        if not any(ast.unparse(each).startswith("'--") for each in call.args)
+    ]
+
+    assert unnamed == []
 
 
 @pytest.mark.parametrize("columns", ["60", "80", "250"])

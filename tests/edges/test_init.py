@@ -114,6 +114,15 @@ def test_what_is_there_is_not_overwritten_unless_it_is_asked_for(cwd: Path) -> N
     assert path.read_text() == template()
 
 
+def test_a_folder_is_not_said_to_be_there_already(cwd: Path) -> None:
+    (cwd / "etc").mkdir()
+
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["init", "--path", "etc"])
+
+    assert done.exit_code == 2
+    assert "'etc' is a directory" in done.output
+
+
 def test_a_place_that_cannot_be_written_is_said_plainly(cwd: Path) -> None:
     done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["init", "--path", "nowhere/x.toml"])
 

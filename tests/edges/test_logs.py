@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -145,3 +147,32 @@ def test_a_terminal_gets_the_readable_form(
     structlog.get_logger().info("x.y")
 
     assert out.getvalue().startswith("{") is is_json
+
+
+def test_without_a_configuration_events_go_to_the_standard_library_and_not_to_the_output() -> None:
+    """As of any library: a backend that asks for our warnings gets them, its output stays its."""
+    code = (
+        "import logging, sys\n"
+        "logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format='%(name)s: "
+        "%(message)s')\n"
+        "from outlast.edges.logs import Log\n"
+        "log = Log('outlast.edges.kafka.results')\n"
+        "log.info('feed.assigned', partitions=3)\n"
+        "log.warning('results.fetch_failed', error='KafkaError', body=b'secret')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == ""
+    assert done.stderr == "outlast: event='results.fetch_failed' error='KafkaError'\n"
+
+
+def test_where_structlog_is_configured_events_go_the_way_of_all_others() -> None:
+    code = (
+        "import structlog\n"
+        "structlog.configure(processors=[structlog.processors.KeyValueRenderer()])\n"
+        "from outlast.edges.logs import Log\n"
+        "Log('x').info('feed.assigned', partitions=3)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "partitions=3 event='feed.assigned'\n"

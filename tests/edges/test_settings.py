@@ -204,11 +204,13 @@ ROUTE = '[routes.chat]\ntargets = ["local/m"]\n'
         (LOCAL + 'api_key_env = "A"\napi_key_file = "b"\n', "keep one"),
         (LOCAL + "prices = { m = { input = 1 } }\n", "prices.m.output is required"),
         (LOCAL + "prices = { m = { input = -1, output = 1 } }\n", "prices.m.input must be"),
+        (LOCAL + "prices = { m = { input = 1e308, output = 1 } }\n", "prices.m.input must be"),
         (LOCAL + "prices = { m = { inputs = 1, input = 1, output = 1 } }\n", "mean input?"),
         (LOCAL + 'jurisdiction = "EU"\n', "providers.local.jurisdiction may hold"),
         ("[routes.chat]\ntargets = []\n", "routes.chat.targets must not be empty"),
         ('[routes.chat]\ntargets = ["local"]\n', "routes.chat.targets[0] must be provider/model"),
         (LOCAL + ROUTE + 'results = "A"\n', "routes.chat.results may hold"),
+        (LOCAL + ROUTE + 'results = ["a"]\n', "routes.chat.results must be a valid string"),
         (LOCAL + ROUTE + 'scope = ["jurisdiction:eu"]\n', "no provider and nobody's jurisdiction"),
         (LOCAL + ROUTE + "scope = []\n", "routes.chat.scope must not be empty"),
         (LOCAL + ROUTE + 'on_ambiguous = "maybe"\n', "'alternate', 'retry' or 'hold'"),
@@ -261,6 +263,22 @@ def test_servers_that_are_not_host_and_port_are_refused(tmp_path: Path, servers:
     [found] = mistakes(tmp_path, f'[kafka]\nbootstrap_servers = "{servers}"\n')
 
     assert found.startswith("kafka.bootstrap_servers must be host:port")
+
+
+def test_a_file_with_a_byte_order_mark_is_read_as_one_without(tmp_path: Path) -> None:
+    path = tmp_path / "outlast.toml"
+    path.write_bytes(b'\xef\xbb\xbf[kafka]\r\nprefix = "team-a"\r\n')
+
+    assert load({}, str(path)).kafka.prefix == "team-a"
+
+
+def test_a_path_that_cannot_be_looked_at_is_a_mistake() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({"OUTLAST_CONFIG": "x" * 300})
+
+    [found] = caught.value.mistakes
+    assert found.startswith("OUTLAST_CONFIG names xxx")
+    assert found.endswith(", which cannot be read: File name too long")
 
 
 def test_servers_may_have_names_and_addresses_of_both_kinds(tmp_path: Path) -> None:

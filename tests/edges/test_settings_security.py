@@ -1,6 +1,7 @@
 """The security settings of Kafka: what goes together, where secrets come from, what is shown."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ USER = 'sasl_username = "u"\nsasl_password_env = "PASSWORD"\n'
 OAUTH = 'security_protocol = "SASL_SSL"\nsasl_mechanism = "OAUTHBEARER"\n'
 CLIENT = 'sasl_oauth_client_id = "c"\nsasl_oauth_client_secret_env = "PASSWORD"\n'
 ENVIRON = {"PASSWORD": SECRET}
+LONG = "x" * 300
+"""Too long a name for a file."""
 
 
 def written(tmp_path: Path, text: str) -> str:
@@ -184,6 +187,18 @@ TOKEN_URL = 'sasl_oauth_token_url = "https://h/t"\n'
             "kafka.ssl_cafile names /nowhere.pem, and there is no such file",
         ),
         (
+            f'security_protocol = "SSL"\nssl_cafile = "{LONG}"\n',
+            f"kafka.ssl_cafile names {LONG[:200]}, which cannot be read: File name too long",
+        ),
+        (
+            SASL + 'sasl_username = "u"\nsasl_password_file = "a\\u0000b"\n',
+            "kafka.sasl_password_file: a\0b cannot be read: it is not text",
+        ),
+        (
+            SASL + 'sasl_username = "u"\nsasl_password_env = "LATIN"\n',
+            "kafka.sasl_password_env: the environment variable LATIN is not text in UTF-8",
+        ),
+        (
             'security_protocol = "SSL"\nssl_certfile = "{pem}"\n',
             "kafka.ssl_keyfile is required with ssl_certfile "
             "(name the same file when it holds both)",
@@ -207,7 +222,9 @@ TOKEN_URL = 'sasl_oauth_token_url = "https://h/t"\n'
     ],
 )
 def test_what_contradicts_itself_is_named(tmp_path: Path, pem: Path, text: str, says: str) -> None:
-    found = mistakes(tmp_path, text.replace("{pem}", str(pem)), {**ENVIRON, "EMPTY": "\n"})
+    found = mistakes(
+        tmp_path, text.replace("{pem}", str(pem)), {**ENVIRON, "EMPTY": "\n", "LATIN": "\udce4"}
+    )
 
     assert found == [says]
 
@@ -271,6 +288,13 @@ def test_a_value_of_the_wrong_type_hides_no_other_mistake(tmp_path: Path) -> Non
 
 # --- by hand --------------------------------------------------------------------------------
 
+BY_TOKEN: dict[str, Any] = {
+    "security_protocol": "SASL_SSL",
+    "sasl_mechanism": "OAUTHBEARER",
+    "sasl_oauth_client_id": "c",
+    "sasl_oauth_client_secret": "s",
+}
+
 
 def test_a_value_made_by_hand_is_checked_as_a_file_is() -> None:
     with pytest.raises(SettingsError) as caught:
@@ -290,6 +314,11 @@ def test_a_value_made_by_hand_is_checked_as_a_file_is() -> None:
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
+        ({"bootstrap_servers": "h:99999"}, "kafka.bootstrap_servers must be host:port, or several"),
+        (
+            {"sasl_oauth_token_url": f"http://u:{SECRET}@h/", **BY_TOKEN},
+            "kafka.sasl_oauth_token_url must not hold credentials: use sasl_oauth_client_id",
+        ),
         (
             {"security_protocol": "TLS"},
             "kafka.security_protocol must be PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL, not 'TLS'",

@@ -1,9 +1,11 @@
 """Tokens for OAUTHBEARER: renewed in time, and never in an error's text."""
 
+import asyncio
 import base64
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from outlast.edges.kafka.security import token_provider
-from outlast.edges.kafka.tokens import TokenFile, TokenUrl
+from outlast.edges.kafka.tokens import REST_SECONDS, TokenFile, TokenUrl
 from outlast.edges.settings import Kafka
 
 SECRET = "secret-canary 7761:%"
@@ -156,6 +158,39 @@ async def test_an_address_where_nobody_is_is_named() -> None:
     assert "sasl_oauth_token_url http://127.0.0.1:1/t gave no answer (ConnectError)" in str(
         caught.value
     )
+
+
+async def test_an_address_is_not_asked_again_at_once_after_it_failed(authority: Authority) -> None:
+    clock = Clock()
+    tokens = TokenUrl(authority.url, "c", SECRET, clock=clock)
+    authority.status = 503
+
+    for _ in range(2):
+        with pytest.raises(KafkaConnectionError, match="answered 503: are"):
+            await tokens.token()
+    asked_while_it_rests = len(authority.asked)
+    authority.status = 200
+    clock.now += REST_SECONDS
+
+    assert await tokens.token() == "token-2"
+    assert asked_while_it_rests == 1
+
+
+async def test_an_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outlast.edges.kafka.tokens.PATIENCE_SECONDS", 0.3)
+
+    async def dribble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+
+    async with await asyncio.start_server(dribble, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(KafkaConnectionError, match=r"gave no answer \(TimeoutError\)"):
+            await TokenUrl(f"http://127.0.0.1:{port}/t", "c", SECRET).token()
 
 
 def test_all_clients_share_a_token() -> None:

@@ -341,3 +341,24 @@ async def test_the_first_overdue_item_is_told_while_others_still_try_to_get_in(
                     assert items.taken < 10
                 finally:
                     os.kill(broker.pids[1], signal.SIGCONT)
+
+
+async def test_a_receipt_does_not_wait_for_the_next_item_of_a_slow_source(kafka: str) -> None:
+    async with place(kafka) as where, AsyncClient(where.kafka) as client:
+        await where.apply()
+        goes_on = asyncio.Event()
+
+        async def source() -> AsyncIterator[bytes]:
+            yield b'{"n": 1}'
+            await goes_on.wait()
+            yield b'{"n": 2}'
+
+        receipts = client.publish_many(source(), batch="slow")
+        async with asyncio.timeout(20):
+            first = await anext(receipts)
+            goes_on.set()
+            second = await anext(receipts)
+
+        assert [first.job_id, second.job_id] == ["slow/0", "slow/1"]
+        assert first.raise_for_error().id == "slow/0"
+        assert await anext(receipts, None) is None

@@ -282,6 +282,14 @@ async def test_the_second_server_is_asked_where_the_first_is_dead(walls: Fortres
         ({"ssl_certfile": "{token}", "ssl_keyfile": "{token}"}, "cannot be used"),
         ({"ssl_certfile": "{locked.pem}", "ssl_keyfile": "{locked.pem}"}, "cannot be used"),
         ({"ssl_certfile": "/nowhere", "ssl_keyfile": "/nowhere"}, "/nowhere cannot be read"),
+        (
+            {
+                "ssl_certfile": "{locked.pem}",
+                "ssl_keyfile": "{locked.pem}",
+                "ssl_key_password": "x" * 1_025,
+            },
+            "kafka.ssl_key_password: OpenSSL takes no password above 1,024 bytes",
+        ),
     ],
 )
 async def test_a_certificate_that_cannot_be_used_is_a_mistake_in_the_settings(

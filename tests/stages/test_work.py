@@ -70,6 +70,11 @@ async def test_a_served_job_ends_as_a_result_after_exactly_one_call() -> None:
         (a_verdict(V.CONTEXT_TOO_LONG), (), ["retry.0s"]),
         (a_verdict(V.JOB_REJECTED), (), ["dead letter: job_rejected", "results: dead_lettered"]),
         (
+            replace(a_verdict(V.JOB_REJECTED), is_oversized=True),
+            (),
+            ["dead letter: answer_too_large", "results: dead_lettered"],
+        ),
+        (
             a_verdict(V.CONTENT_POLICY),
             (("outlast-results", b"west"),),
             ["dead letter: content_policy", "results.west: dead_lettered"],

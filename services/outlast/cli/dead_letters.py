@@ -35,7 +35,7 @@ outlast dead-letters --limit 20
 outlast dead-letters --reason ambiguous --json | jq -r .job_id
 """
 ReasonOption = Annotated[
-    Reason | None, typer.Option(metavar="REASON", help="Only those with this reason.")
+    Reason | None, typer.Option("--reason", metavar="REASON", help="Only those with this reason.")
 ]
 
 
@@ -48,7 +48,7 @@ def dead_letters(
     context: typer.Context,
     reason: ReasonOption = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Only the newest N.")
+        int | None, typer.Option("--limit", min=1, metavar="N", help="Only the newest N.")
     ] = None,
     as_json: AsJsonLines = False,
 ) -> None:

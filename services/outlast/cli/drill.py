@@ -55,18 +55,23 @@ def outage(
     context: typer.Context,
     bootstrap_servers: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="The cluster; else the configured one."),
+        typer.Option(
+            "--bootstrap-servers", metavar="HOST:PORT", help="The cluster; else the configured one."
+        ),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=12, metavar="N", help="How many jobs.")] = 300,
+    jobs: Annotated[int, typer.Option("--jobs", min=12, metavar="N", help="How many jobs.")] = 300,
     seconds: Annotated[
-        float, typer.Option(min=20, metavar="SECONDS", help="How long they are published.")
+        float,
+        typer.Option("--seconds", min=20, metavar="SECONDS", help="How long they are published."),
     ] = 50,
     local_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="A real OpenAI-compatible server for `local`."),
+        typer.Option(
+            "--local-url", metavar="URL", help="A real OpenAI-compatible server for `local`."
+        ),
     ] = None,
     local_model: Annotated[
-        str, typer.Option(metavar="NAME", help="The model it serves.")
+        str, typer.Option("--local-model", metavar="NAME", help="The model it serves.")
     ] = "local-model",
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything up until Ctrl-C.")] = False,
     as_json: AsJson = False,

@@ -37,9 +37,9 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    path: Annotated[Path, typer.Option("--path", metavar="PATH", help="Where to.")] = Path(
-        DEFAULT_FILE
-    ),
+    path: Annotated[
+        Path, typer.Option("--path", metavar="PATH", dir_okay=False, help="Where to.")
+    ] = Path(DEFAULT_FILE),
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
 ) -> None:
     """Write the file, and say what to do with it."""

@@ -47,7 +47,9 @@ def replay(
     all_: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     ttl: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="The time each has now; else as its route says."),
+        typer.Option(
+            "--ttl", metavar="SECONDS", help="The time each has now; else as its route says."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done.")

@@ -59,26 +59,33 @@ class _Wish:
 
 def results(
     context: typer.Context,
-    job: Annotated[str | None, typer.Option(metavar="ID", help="Only those of this job.")] = None,
+    job: Annotated[
+        str | None, typer.Option("--job", metavar="ID", help="Only those of this job.")
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Only the newest N; with --follow: end after N in all."
+            "--limit",
+            min=1,
+            metavar="N",
+            help="Only the newest N; with --follow: end after N in all.",
         ),
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="WHEN", help="From then on: 90s, 15m, 1h, 2d ago, or an instant."),
+        typer.Option(
+            "--since", metavar="WHEN", help="From then on: 90s, 15m, 1h, 2d ago, or an instant."
+        ),
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on with those that are still to come.")
     ] = False,
     group: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="With --follow: as this consumer group."),
+        typer.Option("--group", metavar="NAME", help="With --follow: as this consumer group."),
     ] = None,
     name: Annotated[
-        str, typer.Option(metavar="NAME", help="The result topic, as routes name it.")
+        str, typer.Option("--name", metavar="NAME", help="The result topic, as routes name it.")
     ] = "default",
     as_json: AsJsonLines = False,
 ) -> None:

@@ -50,53 +50,73 @@ def submit(
         typer.Option("--file", "-f", metavar="PATH", help="Bodies, one a line; - is stdin."),
     ] = None,
     route: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The route; else the body's model says it.")
+        str | None,
+        typer.Option("--route", metavar="NAME", help="The route; else the body's model says it."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="For a message: a route, or provider/model.", metavar="NAME")
+        str | None,
+        typer.Option("--model", help="For a message: a route, or provider/model.", metavar="NAME"),
     ] = None,
     operation: Annotated[
         Operation | None,
-        typer.Option(metavar="NAME", help="chat.completions or embeddings.  [default: the first]"),
+        typer.Option(
+            "--operation",
+            metavar="NAME",
+            help="chat.completions or embeddings.  [default: the first]",
+        ),
     ] = None,
     job_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="The id of a single job; else a new UUID.")
+        str | None,
+        typer.Option("--job-id", metavar="ID", help="The id of a single job; else a new UUID."),
     ] = None,
     batch: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Ids made of this name and a number.")
+        str | None,
+        typer.Option("--batch", metavar="NAME", help="Ids made of this name and a number."),
     ] = None,
     ttl: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="How long an answer is wanted; else as its route."),
+        typer.Option(
+            "--ttl", metavar="SECONDS", help="How long an answer is wanted; else as its route."
+        ),
     ] = None,
     deadline: Annotated[
         str | None,
-        typer.Option(metavar="INSTANT", help="The same as an instant: 2026-03-30T06:00:00Z."),
+        typer.Option(
+            "--deadline", metavar="INSTANT", help="The same as an instant: 2026-03-30T06:00:00Z."
+        ),
     ] = None,
     scope: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Who may see it: a provider or jurisdiction:eu; repeat."),
+        typer.Option(
+            "--scope", metavar="NAME", help="Who may see it: a provider or jurisdiction:eu; repeat."
+        ),
     ] = None,
     on_ambiguous: Annotated[
         OnAmbiguous | None,
         typer.Option(
+            "--on-ambiguous",
             metavar="HOW",
             help="alternate, retry or hold, when a call may have been executed; else as its route.",
         ),
     ] = None,
     results: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The result topic; else the route's.")
+        str | None,
+        typer.Option("--results", metavar="NAME", help="The result topic; else the route's."),
     ] = None,
     header: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A header that comes back with it; repeat."),
+        typer.Option(
+            "--header", metavar="NAME=VALUE", help="A header that comes back with it; repeat."
+        ),
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the result of the job and print the answer.")
     ] = False,
     timeout: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", min=0, help="With --wait: no longer than this."),
+        typer.Option(
+            "--timeout", metavar="SECONDS", min=0, help="With --wait: no longer than this."
+        ),
     ] = None,
     as_json: AsJsonLines = False,
 ) -> None:

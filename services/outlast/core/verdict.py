@@ -58,7 +58,8 @@ class Verdict:
 
     ``retry_after`` is the provider's own wish in seconds; ``evidence`` tells whether the call
     speaks against the provider (it does not when the job's own deadline cut it); ``served`` is
-    set exactly when ``word`` is ``succeeded``. ``note`` never holds a key or more than a line.
+    set exactly when ``word`` is ``succeeded``; ``is_oversized`` where the answer would fit into no
+    record. ``note`` never holds a key or more than a line.
     """
 
     word: VerdictWord
@@ -68,3 +69,4 @@ class Verdict:
     retry_after: float | None = None
     served: Served | None = None
     evidence: bool = False
+    is_oversized: bool = False

@@ -5,13 +5,12 @@ import random
 import time
 from typing import Final
 
-import structlog
-
 from outlast.core.errors import Released
+from outlast.edges.logs import Log
 
 __all__ = ["BrokerClock"]
 
-log = structlog.get_logger()
+log = Log(__name__)
 
 SKEW_ALARM_MS: Final = 2_000
 RELEARN_MS: Final = 600_000

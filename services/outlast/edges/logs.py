@@ -4,12 +4,12 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-__all__ = ["RateLimit", "configure", "without_secrets"]
+__all__ = ["Log", "RateLimit", "configure", "without_secrets"]
 
 NEVER: Final = frozenset(
     {
@@ -35,6 +35,24 @@ NEVER: Final = frozenset(
 LIBRARIES: Final = ("aiokafka", "faststream", "aiohttp", "asyncio", "httpx")
 MOST: Final = 5
 WINDOW_SECONDS: Final = 10.0
+
+
+class Log:
+    """What the modules that a backend imports log with: structlog as it was configured.
+
+    Where nobody has, structlog would print to the backend's standard output; its events then go
+    to the standard library's logger ``outlast`` instead, as those of any library do.
+    """
+
+    def __init__(self, name: str) -> None:
+        """``name`` is the module's."""
+        self._name = name
+
+    def __getattr__(self, level: str) -> Callable[..., Any]:
+        """The method of that level, such as ``warning``."""
+        if structlog.is_configured():
+            return cast(Callable[..., Any], getattr(structlog.get_logger(self._name), level))
+        return cast(Callable[..., Any], getattr(_plain, level))
 
 
 def configure(
@@ -89,6 +107,17 @@ def _cleaned(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: _cleaned(v) for k, v in value.items() if str(k).lower() not in NEVER}
     return f"<{len(value)} bytes>" if isinstance(value, bytes | bytearray) else value
+
+
+_plain: Final = structlog.wrap_logger(
+    logging.getLogger("outlast"),
+    processors=[
+        structlog.stdlib.filter_by_level,
+        without_secrets,
+        structlog.processors.KeyValueRenderer(key_order=["event"]),
+    ],
+    wrapper_class=structlog.stdlib.BoundLogger,
+)
 
 
 class RateLimit(logging.Filter):

@@ -52,6 +52,8 @@ def after_call(
 
 def _after_failure(job: Job, target: Target, verdict: Verdict, s: Situation) -> Decision:
     match verdict.word:
+        case VerdictWord.JOB_REJECTED if verdict.is_oversized:
+            return _aside(job, Reason.ANSWER_TOO_LARGE, verdict)
         case VerdictWord.JOB_REJECTED:
             return _aside(job, Reason.JOB_REJECTED, verdict)
         case VerdictWord.CONTENT_POLICY if s.route.on_content_policy == "dead_letter":

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
@@ -20,10 +19,11 @@ from outlast.edges.codec import Record
 from outlast.edges.kafka import private
 from outlast.edges.kafka.commit import Committer
 from outlast.edges.kafka.holes import Holes
+from outlast.edges.logs import Log
 
 __all__ = ["Assignment"]
 
-log = structlog.get_logger()
+log = Log(__name__)
 
 REVOKE_SECONDS: Final = 1.0
 LOAD_SECONDS: Final = 10.0

@@ -72,9 +72,18 @@ async def committed(
     wanted = list(partitions)
     if not wanted:
         return {}
-    found = await coordinated(
-        lambda: admin.list_consumer_group_offsets(group, partitions=wanted), group
-    )
+
+    async def ask() -> dict[TopicPartition, OffsetAndMetadata]:
+        found: dict[TopicPartition, OffsetAndMetadata] = await admin.list_consumer_group_offsets(
+            group, partitions=wanted
+        )
+        if any(tp not in found for tp in wanted):
+            # aiokafka passes over the error of the whole answer, in which no partition is named:
+            # taken for "nothing committed", a group would begin again with what it has done.
+            raise GroupLoadInProgressError
+        return found
+
+    found: dict[TopicPartition, OffsetAndMetadata] = await coordinated(ask, group)
     return {tp: each for tp, each in found.items() if each.offset >= 0}
 
 

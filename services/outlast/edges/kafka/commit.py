@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
@@ -21,10 +20,11 @@ from aiokafka.errors import (
 
 from outlast.core.watermark import Progress, Watermark, encode
 from outlast.edges.kafka import private
+from outlast.edges.logs import Log
 
 __all__ = ["Committer"]
 
-log = structlog.get_logger()
+log = Log(__name__)
 
 TICK_SECONDS: Final = 0.05
 STALE_SECONDS: Final = 5.0

@@ -18,6 +18,7 @@ from outlast.edges.settings import Kafka
 from outlast_schemas.topics import HEADER_BYTES
 
 __all__ = [
+    "PATIENCE_SECONDS",
     "Cluster",
     "addresses",
     "admin",

@@ -6,15 +6,15 @@ unread, which is loss, and is counted by offset.
 
 from collections.abc import Mapping, Sequence
 
-import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from outlast.edges.codec import Record
+from outlast.edges.logs import Log
 
 __all__ = ["Holes"]
 
-log = structlog.get_logger()
+log = Log(__name__)
 
 
 class Holes:

@@ -2,8 +2,9 @@
 
 aiokafka is pinned below 0.15 and FastStream below 0.8 for the sake of this page. Why each is
 needed: the public ``commit()`` repeats an old request under a new generation and can rewind the
-next owner's commit; ``committed()`` drops the metadata; nothing public tells that a background
-task died; a static member cannot leave its group.
+next owner's commit; ``committed()`` drops the metadata, and takes a coordinator that is still
+loading for one that knows of no commits; nothing public tells that a background task died; a
+static member cannot leave its group.
 """
 
 import inspect
@@ -12,6 +13,12 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    NotCoordinatorForGroupError,
+    for_code,
+)
+from aiokafka.protocol.commit import OffsetFetchRequest
 
 __all__ = [
     "check",
@@ -30,8 +37,9 @@ def check() -> None:
     wanted = list(inspect.signature(GroupCoordinator._do_commit_offsets).parameters)
     if wanted != ["self", "assignment", "offsets"]:
         raise RuntimeError(f"aiokafka's _do_commit_offsets takes {wanted}")
-    if not inspect.iscoroutinefunction(GroupCoordinator.fetch_committed_offsets):
-        raise RuntimeError("this aiokafka has no GroupCoordinator.fetch_committed_offsets")
+    for name in ("_send_req", "coordinator_dead", "ensure_coordinator_known"):
+        if not hasattr(GroupCoordinator, name):
+            raise RuntimeError(f"this aiokafka has no GroupCoordinator.{name}")
 
 
 def generation(consumer: AIOKafkaConsumer) -> int:
@@ -54,11 +62,35 @@ async def commit(
 async def committed(
     consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]
 ) -> dict[TopicPartition, tuple[int, str]]:
-    """The group's committed offsets with their metadata; uncommitted partitions are absent."""
-    found = await _coordinator(consumer).fetch_committed_offsets(list(partitions))
-    return {
-        tp: (each.offset, each.metadata or "") for tp, each in found.items() if each.offset >= 0
-    }
+    """The group's committed offsets with their metadata; uncommitted partitions are absent.
+
+    Raises the ``KafkaError`` that the group's coordinator answers with: while it is loading, or
+    is no coordinator any more, its answer names no partition, and means nothing.
+    """
+    coordinator = _coordinator(consumer)
+    wanted: dict[str, list[int]] = {}
+    for tp in partitions:
+        wanted.setdefault(tp.topic, []).append(tp.partition)
+    await coordinator.ensure_coordinator_known()
+    request = OffsetFetchRequest(coordinator.group_id, list(wanted.items()))
+    response = await coordinator._send_req(request)
+    found: dict[TopicPartition, tuple[int, str]] = {}
+    codes = [response.error_code]
+    for topic, offsets in response.topics:
+        for partition, offset, note, code in offsets:
+            codes.append(code)
+            if offset >= 0:
+                found[TopicPartition(topic, partition)] = (offset, note or "")
+    _raise_first(codes, coordinator)
+    return found
+
+
+def _raise_first(codes: Iterable[int], coordinator: Any) -> None:
+    error = next((for_code(code)() for code in codes if code), None)
+    if isinstance(error, GroupCoordinatorNotAvailableError | NotCoordinatorForGroupError):
+        coordinator.coordinator_dead()
+    if error is not None:
+        raise error
 
 
 def forget_instance(consumer: AIOKafkaConsumer) -> None:

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, Final, Literal
 from uuid import getnode
 
-import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 
@@ -23,12 +22,13 @@ from outlast.edges.kafka import private
 from outlast.edges.kafka.assignment import Assignment
 from outlast.edges.kafka.connection import addresses, connect, fetch_bytes
 from outlast.edges.kafka.topics import require
+from outlast.edges.logs import Log
 from outlast.edges.settings import Kafka
 from outlast.edges.slot import Slot
 
 __all__ = ["Ack", "ResultStream"]
 
-log = structlog.get_logger()
+log = Log(__name__)
 
 Ack = Literal["auto", "manual"]
 

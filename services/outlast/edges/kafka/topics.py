@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from outlast.core.errors import KafkaUnreachable, TopicsError
 from outlast.core.policy import Catalogue
 from outlast.edges.kafka.beginnings import begin, unbegun
-from outlast.edges.kafka.connection import Cluster, unreachable
+from outlast.edges.kafka.connection import PATIENCE_SECONDS, Cluster, unreachable
 from outlast.edges.kafka.connection import admin as new_admin
 from outlast.edges.kafka.groups import Groups
 from outlast.edges.kafka.topic_plan import (
@@ -113,10 +113,11 @@ async def require(kafka: Kafka, needed: Iterable[str]) -> dict[str, int]:
     """
     asking, names = new_admin(kafka), list(needed)
     try:
-        await asking.start()
-        await check(kafka, names, asking)
-        return await partitions(names, asking)
-    except KafkaError as error:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await asking.start()
+            await check(kafka, names, asking)
+            return await partitions(names, asking)
+    except (KafkaError, TimeoutError) as error:
         raise await unreachable(kafka, error) from error
     finally:
         await asking.close()

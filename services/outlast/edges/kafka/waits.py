@@ -11,7 +11,6 @@ from collections import OrderedDict
 from functools import partial
 from typing import Any, Final
 
-import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
@@ -20,12 +19,13 @@ from outlast.core.errors import KafkaUnreachable
 from outlast.edges.answers import Result, header, result_of
 from outlast.edges.kafka.connection import groupless_consumer
 from outlast.edges.kafka.topics import require
+from outlast.edges.logs import Log
 from outlast.edges.settings import Kafka
 from outlast_schemas.headers import STATUS
 
 __all__ = ["Waits"]
 
-log = structlog.get_logger()
+log = Log(__name__)
 
 SKEW_MS: Final = 10_000
 """Brokers' clocks differ: reading begins so much before the job was accepted."""

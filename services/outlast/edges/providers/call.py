@@ -183,7 +183,7 @@ def _succeeded(verdict: Verdict, answer: Served) -> Verdict:
 def _too_large(status: int | None) -> Verdict:
     # No fault of the provider, and the answer would be as large elsewhere: nobody can serve it.
     note = f"answer larger than {MAX_ANSWER_BYTES // 1024 // 1024} MB"
-    return Verdict(word=VerdictWord.JOB_REJECTED, status=status, note=note)
+    return Verdict(word=VerdictWord.JOB_REJECTED, status=status, note=note, is_oversized=True)
 
 
 def _without(note: str, key: str) -> str:

@@ -28,7 +28,7 @@ Variable = Annotated[str, AfterValidator(variable)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Patience = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Ttl = Annotated[float, Field(gt=0, le=MAX_TTL_SECONDS)]
-Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Dollars = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Partitions = Annotated[int, Field(ge=1, le=1_000)]
 
