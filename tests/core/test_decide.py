@@ -335,6 +335,15 @@ def test_a_dead_letter_says_what_the_last_call_came_to() -> None:
     assert silent.detail == "job_rejected"
 
 
+def test_a_status_that_the_note_begins_with_is_told_once() -> None:
+    verdict = replace(a_verdict(V.JOB_REJECTED), note="HTTP 503 bad_field: no such tool")
+
+    decision = decided(a_job(), verdict)
+
+    assert isinstance(decision, SetAside)
+    assert decision.detail == "HTTP 503 bad_field: no such tool"
+
+
 # --- retry_later ----------------------------------------------------------------------------
 
 

@@ -164,6 +164,7 @@ async def test_keys_and_headers_are_checked_as_the_family_does(
             {"model": "m", "max_tokens": 1, "messages": [{"role": "system"}]},
             'Unexpected role "system"',
         ),
+        ("anthropic", {"max_tokens": 1, "messages": ["hello"]}, 'Unexpected role "None"'),
     ],
 )
 async def test_a_request_not_of_the_family_is_refused(

@@ -188,6 +188,7 @@ async def test_without_a_broker_it_says_what_it_can_and_exits_with_3(
     assert report["unreachable"] in err
     assert report["findings"][0]["check"] == "settings"
     assert "keys: 2 named, all there" in human[1]
+    assert "problem(s), 0 advice, as far as can be seen without Kafka" in human[1]
 
 
 async def test_wrong_settings_are_all_named_and_exit_with_2(tmp_path: Path, kafka: str) -> None:

@@ -42,7 +42,7 @@ ELSEWHERE = {
     ),
     "python ask.py": "tests/e2e/test_readme_python.py",
     "python backend.py": "tests/e2e/test_readme_python.py",
-    "uvicorn service:app --port 8000": "tests/e2e/test_readme_python.py",
+    "uvicorn service:app --port 8080": "tests/e2e/test_readme_python.py",
     "gunicorn --workers 2 --preload mysite.wsgi": "tests/e2e/test_readme_python.py",
     "python load.py": "tests/e2e/test_readme_python.py",
     "outlast submit --file bodies.jsonl --route chat --batch import-7": (

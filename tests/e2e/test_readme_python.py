@@ -70,11 +70,12 @@ async def test_the_fastapi_service_answers_at_once_if_asked_to_and_collects_the_
 ) -> None:
     here.lay("service.py")
     port = own_port()
-    server = await here.start("uvicorn service:app --port 8000", "--port", str(port))
+    server = await here.start("uvicorn service:app --port 8080", "--port", str(port))
     url = f"http://127.0.0.1:{port}/jobs"
     await says(server, "Uvicorn running")
     async with httpx.AsyncClient(timeout=PATIENCE) as http:
         waited = await http.post(url, params={"wait": 20}, json=QUESTION)
+        failed = await http.post(url, params={"wait": 20}, json={"messages": []})
         left = await http.post(url, json=QUESTION)
         await says(server, f"{left.json()['id']} succeeded", ANSWER)
     await server.stop()
@@ -82,6 +83,7 @@ async def test_the_fastapi_service_answers_at_once_if_asked_to_and_collects_the_
     assert waited.status_code == 200
     assert waited.json()["choices"][0]["message"]["content"] == ANSWER
     assert left.status_code == 202
+    assert (failed.status_code, failed.json()["error"]["type"]) == (502, "bad_request")
     assert "Application shutdown complete" in server.log.read_text()
 
 
@@ -100,10 +102,12 @@ async def test_the_django_view_publishes_from_every_worker_that_was_forked(here:
             answers += await asyncio.gather(*(http.post(url, json=QUESTION) for _ in range(8)))
             assert {each.status_code for each in answers} == {202}, server.log.read_text()
         named = await http.post(url, json=QUESTION, headers={"Idempotency-Key": "order-11"})
+        refused = await http.post(url, json=QUESTION, headers={"Idempotency-Key": "x" * 129})
     code = await server.stop()
     results = await read(here, "default", {each.json()["id"] for each in [*answers, named]})
 
     assert named.json() == {"id": "order-11"}
+    assert (refused.status_code, "job_id" in refused.json()["error"]) == (400, True)
     assert set(results.values()) == {1}
     assert code == 0
 
@@ -132,7 +136,7 @@ async def test_ten_thousand_lines_are_ten_thousand_jobs_though_it_was_killed_onc
 ) -> None:
     here.lay("load.py")
     lines = (json.dumps({"messages": [{"role": "user", "content": f"{n}"}]}) for n in range(MANY))
-    (here.directory / "bodies.jsonl").write_text("\n".join(lines) + "\n")
+    (here.directory / "bodies.jsonl").write_text("\n".join(lines) + "\n\n")
     ids = {f"import-7/{number}" for number in range(MANY)}
 
     before = await calls_asked_for(here)
@@ -144,6 +148,7 @@ async def test_ten_thousand_lines_are_ten_thousand_jobs_though_it_was_killed_onc
     published = await until_routed(here)
     routed = await calls_asked_for(here) - before
     results = await read(here, "default", ids)
+    dead = await here.run("outlast dead-letters --reason conflict")
 
     assert first.process.returncode == -signal.SIGKILL
     assert published > 2 * MANY
@@ -152,6 +157,7 @@ async def test_ten_thousand_lines_are_ten_thousand_jobs_though_it_was_killed_onc
     assert set(shell.split()) >= ids
     assert {each for each in results if each.startswith("import-7/")} == ids
     assert {results[each] for each in ids} == {1}
+    assert dead == "0 dead letter(s)\n"  # the shell's bodies are the same to the byte
 
 
 async def until_routed(here: Desk) -> int:

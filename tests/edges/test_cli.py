@@ -19,6 +19,7 @@ from outlast_schemas.topics import Topics
 from tests.kafka.cluster import place
 
 NOBODY = "127.0.0.1:1"
+TOO_LARGE = f'{{"messages":"{"x" * 1_100_000}"}}'
 COMMANDS = ("submit", "results", "dead-letters", "replay", "audit", "topics", "doctor")
 
 
@@ -98,9 +99,14 @@ def test_version() -> None:
         (["submit", "--file", "-", "--wait"], "{}\n{}", "it is for a single job"),
         (["submit", "--file", "-"], "[1]", "line 1 is not a JSON object"),
         (["submit", "--file", "/"], "", "/ cannot be read"),
+        pytest.param(
+            *(["submit", "--file", "-"], TOO_LARGE, "kafka.max_body_bytes); nothing was published"),
+            id="too-large",
+        ),
         (["results", "--group", "g"], "", "it needs --follow"),
         (["results", "--job", ""], "", "for --job: it is empty"),
-        (["results", "--since", "soon"], "", "an instant such as"),
+        (["results", "--since", "soon"], "", "90s, 15m, 1h or 2d ago, or an instant such as"),
+        (["results", "--since", "2026-03-30"], "", "a time zone is missing"),
         (["results", "--follow", "--group", "g", "--since", "1h"], "", "leave it out"),
         (["replay"], "", "name ids or --reason, or say --all"),
         (["replay", "a", "--all"], "", "exclude each other"),

@@ -215,6 +215,7 @@ ROUTE = '[routes.chat]\ntargets = ["local/m"]\n'
         (LOCAL + ROUTE + "scope = []\n", "routes.chat.scope must not be empty"),
         (LOCAL + ROUTE + 'on_ambiguous = "maybe"\n', "'alternate', 'retry' or 'hold'"),
         ("[kafka\n", "is not valid TOML"),
+        (f"a = {'[' * 5_000}", "is not valid TOML"),
         ("kafka = 3\n", "kafka must be a table"),
     ],
 )

@@ -314,10 +314,14 @@ def test_a_value_made_by_hand_is_checked_as_a_file_is() -> None:
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"bootstrap_servers": "h:99999"}, "kafka.bootstrap_servers must be host:port, or several"),
+        (
+            {"bootstrap_servers": "h:99999"},
+            "kafka.bootstrap_servers must be host:port, or several of them separated by commas",
+        ),
         (
             {"sasl_oauth_token_url": f"http://u:{SECRET}@h/", **BY_TOKEN},
-            "kafka.sasl_oauth_token_url must not hold credentials: use sasl_oauth_client_id",
+            "kafka.sasl_oauth_token_url must not hold credentials: use sasl_oauth_client_id and "
+            "sasl_oauth_client_secret_env",
         ),
         (
             {"security_protocol": "TLS"},

@@ -117,6 +117,21 @@ async def test_a_token_is_used_for_most_of_its_life(authority: Authority) -> Non
     assert taken == ["token-1", "token-1", "token-2", "token-2", "token-3"]
 
 
+async def test_a_token_is_used_to_its_end_while_no_other_is_given(authority: Authority) -> None:
+    clock = Clock()
+    tokens = TokenUrl(authority.url, "c", SECRET, clock=clock)
+    first = await tokens.token()
+    authority.status = 503
+
+    clock.now += 99
+    second = await tokens.token()
+    clock.now += 1
+
+    assert first == second == "token-1"
+    with pytest.raises(KafkaConnectionError, match="answered 503: are"):
+        await tokens.token()
+
+
 async def test_a_token_of_unknown_life_is_used_once(authority: Authority) -> None:
     authority.answer = {"access_token": "t"}
     tokens = TokenUrl(authority.url, "c", SECRET, clock=Clock())

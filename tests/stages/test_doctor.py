@@ -200,7 +200,8 @@ def test_with_tls_any_network_will_do(protocol: str) -> None:
         ({"topics": (topic(leaderless=1),)}, "problem", "without a leader", "broker back"),
         ({"topics": (topic(behind=1),)}, "problem", "out of sync", "a broker is down"),
         ({"topics": (topic(min_in_sync=3),)}, "advice", "min.insync.replicas", "2 of 3"),
-        ({"groups": (group(unbegun=4),)}, "problem", "outlast.route", "outlast topics apply"),
+        ({"groups": (group(members=0, unbegun=4),)}, "problem", "outlast.route", "topics apply"),
+        ({"groups": (group(unbegun=4, members=1),)}, "advice", "at work now", "stop them all"),
         (
             {"settings": {**SETTINGS, "offsets.retention.minutes": str(7 * 24 * 60 - 1)}},
             "problem",

@@ -71,7 +71,7 @@ def from_file(path: str, limit: int) -> Bodies:
         with Path(path).open("rb") as file:
             whole = _whole(file, limit)
             if whole is not None:
-                return Bodies([whole], limit, total=1)
+                return Bodies(list(_checked([whole], limit)), limit, total=1)
             file.seek(0)
             total = sum(1 for _ in _checked(file, limit))
     except OSError as error:
@@ -99,7 +99,7 @@ def from_stdin(limit: int, *, or_message: bool) -> Bodies | str:
     if not _is_object(_first_line(first)):
         whole = first + _rest(read, limit)
         if _is_object(whole):
-            return Bodies([whole], limit, total=1)
+            return Bodies(list(_checked([whole], limit)), limit, total=1)
         first = whole
     for _ in _checked(first.split(b"\n")[:-1] or [first], limit):
         pass

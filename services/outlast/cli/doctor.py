@@ -64,7 +64,7 @@ def doctor(
     if as_json:
         print_json(fields_of(findings, unreachable))
     else:
-        _print(findings)
+        _print(findings, seen_all=unreachable is None)
     if unreachable is not None:
         raise unreachable
     if any(each.severity is Severity.PROBLEM for each in findings):
@@ -138,12 +138,13 @@ async def _call(catalogue: Catalogue, provider: Provider, environ: Mapping[str, 
     return await trial(provider, model, api_key(provider, environ))
 
 
-def _print(findings: Sequence[Finding]) -> None:
+def _print(findings: Sequence[Finding], *, seen_all: bool) -> None:
     for finding in findings:
         _print_one(finding)
     counts = Counter(each.severity for each in findings)
     problems, advice = counts[Severity.PROBLEM], counts[Severity.ADVICE]
-    line(f"{problems} problem(s), {advice} advice", style="bold")
+    far = "" if seen_all else ", as far as can be seen without Kafka"
+    line(f"{problems} problem(s), {advice} advice{far}", style="bold")
 
 
 def _print_one(finding: Finding) -> None:

@@ -1,6 +1,7 @@
 """``outlast replay``: put dead letters back to work."""
 
 import asyncio
+import signal
 from collections import Counter
 from typing import Annotated, Final
 
@@ -80,13 +81,28 @@ async def _replay(settings: Settings, wish: Wish, dry_run: bool, ask: bool, as_j
         run = str(uuid_utils.uuid7())
         if dry_run or not count:
             _print(selection, None, as_json)
-        elif ask and not typer.confirm(f"Replay {count} job(s)?", err=True):
+        elif ask and not _confirmed(count):
             raise typer.Exit(1)
         else:
             with waiting(f"publishing {count:,} job(s)"):
                 await _publish(connection, selection, wish, run)
             _print(selection, run, as_json)
     return bool(wish.ids) and count < len(wish.ids)
+
+
+def _confirmed(count: int) -> bool:
+    """Raises ``KeyboardInterrupt``, or a usage error where nobody can answer."""
+    # asyncio's own handler only cancels the task, which a prompt does not notice.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return typer.confirm(f"Replay {count} job(s)?", err=True)
+    except typer.Abort as abort:
+        if isinstance(abort.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        err.print()
+        raise typer.BadParameter("nobody can answer here; say it with --yes") from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def _publish(connection: Connected, selection: Selection, wish: Wish, run: str) -> None:

@@ -11,10 +11,11 @@ import typer
 
 from outlast.cli.answers import print_result
 from outlast.cli.help import described
-from outlast.cli.invocation import connected, settings_of
+from outlast.cli.invocation import Connected, connected, settings_of
 from outlast.cli.terminal import AsJsonLines, counting, err, out
 from outlast.cli.terms import refuse_empty
 from outlast.cli.times import since as since_when
+from outlast.core.errors import TopicsError
 from outlast.edges.answers import Result, result_of
 from outlast.edges.clock import BrokerClock
 from outlast.edges.kafka.chronicle import Window, chronicle
@@ -113,7 +114,7 @@ def results(
 
 async def _print_all(settings: Settings, wish: _Wish) -> int:
     async with connected(settings, needs_topics=wish.name == "default") as connection:
-        await check(settings.kafka, [connection.topics.results(wish.name)], connection.admin)
+        await _check(connection, wish.name)
     count = 0
     async with aclosing(_wanted(settings, wish)) as wanted:
         async for result, appended in wanted:
@@ -125,6 +126,20 @@ async def _print_all(settings: Settings, wish: _Wish) -> int:
             if wish.follow and count == wish.limit:
                 break
     return count
+
+
+async def _check(connection: Connected, name: str) -> None:
+    """Raises ``TopicsError``, or a usage error where no route has the topic: apply makes none."""
+    settings, topic = connection.settings, connection.topics.results(name)
+    try:
+        await check(settings.kafka, [topic], connection.admin)
+    except TopicsError:
+        if name in settings.catalogue.results:
+            raise
+        known = ", ".join(sorted(settings.catalogue.results))
+        raise typer.BadParameter(
+            f"there is no topic {topic}; the routes here name {known}", param_hint="--name"
+        ) from None
 
 
 async def _wanted(

@@ -144,7 +144,7 @@ def submit(
     if (job_id is not None or wait) and bodies.total != 1:
         hint = "--job-id" if job_id is not None else "--wait"
         raise typer.BadParameter("it is for a single job", param_hint=hint)
-    _warn(settings.catalogue, route)
+    _warn(settings.catalogue, route or model)
     wish = Wish(job_id=job_id, batch=batch, wait=wait, timeout=timeout, as_json=as_json)
     asyncio.run(publish(settings, bodies, wish, terms))
 

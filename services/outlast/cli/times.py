@@ -33,6 +33,11 @@ def since(text: str, now: int, option: str) -> int:
     Raises a usage error that names the option.
     """
     found = SPAN.fullmatch(text.strip())
+    if found is None and not text[:1].isdigit():
+        raise typer.BadParameter(
+            "90s, 15m, 1h or 2d ago, or an instant such as 2026-03-30T06:00:00Z, was expected",
+            param_hint=option,
+        )
     if found is None:
         return int(instant(text, option).timestamp() * 1000)
     return now - int(float(found[1]) * UNITS[found[2]] * 1000)

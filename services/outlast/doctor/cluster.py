@@ -34,12 +34,21 @@ def offsets(there: ClusterFacts) -> Iterator[Finding]:
 
 def _offsets(there: ClusterFacts) -> Iterator[Finding]:
     unbegun = [group for group in there.groups if group.unbegun]
-    if unbegun:
+    idle = [group.name for group in unbegun if not group.members]
+    busy = [group.name for group in unbegun if group.members]
+    if idle:
         yield problem(
             Check.OFFSETS,
-            f"nothing is committed yet for {named([group.name for group in unbegun])}",
+            f"nothing is committed yet for {named(idle)}",
             "run `outlast topics apply`; where a group once had offsets, first see "
             "`outlast run --help` about --from",
+        )
+    if busy:
+        yield advice(
+            Check.OFFSETS,
+            f"nothing is committed yet on new partitions of {named(busy)}, at work now: "
+            "its first records there end this",
+            "before its processes are started again, stop them all and run `outlast topics apply`",
         )
     yield from _forgotten(there)
 

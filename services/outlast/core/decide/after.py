@@ -164,5 +164,6 @@ def _backoff_ms(first: float, most: float, round_: int, roll: float) -> int:
 
 
 def _aside(job: Job, reason: Reason, verdict: Verdict) -> SetAside:
-    status = "" if verdict.status is None else f" (HTTP {verdict.status})"
-    return SetAside(job, reason, f"{verdict.note or verdict.word}{status}", verdict.word.value)
+    note, status = verdict.note or verdict.word.value, f"HTTP {verdict.status}"
+    is_told = verdict.status is None or note.startswith(status)
+    return SetAside(job, reason, note if is_told else f"{note} ({status})", verdict.word.value)

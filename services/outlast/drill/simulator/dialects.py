@@ -94,8 +94,9 @@ def _fault_for_anthropic(asked: Asked) -> Reply | None:
             return invalid(f"{name}: Field required")
     messages = asked.body["messages"]
     for turn in messages if isinstance(messages, list) else ():
-        if turn.get("role") not in ("user", "assistant"):
-            return invalid(f'messages: Unexpected role "{turn.get("role")}"')
+        role = turn.get("role") if isinstance(turn, Mapping) else None
+        if role not in ("user", "assistant"):
+            return invalid(f'messages: Unexpected role "{role}"')
     return None
 
 

@@ -68,31 +68,35 @@ class TokenUrl(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka comes w
         self._cafile = cafile
         self._clock = clock
         self._token = ""
-        self._good_until = 0.0
+        self._good_until = self._ends_at = 0.0
         self._why = ""
         self._asked_again_at = 0.0
 
     async def token(self) -> str:
         """The token at hand, or a new one. Raises ``KafkaConnectionError``.
 
-        Two connections that begin at once may fetch one each: no harm, and no lock that would
-        belong to one event loop.
+        Where none is given, the one at hand is used to its end. Two connections that begin at once
+        may fetch one each: no harm, and no lock that would belong to one event loop.
         """
         now = self._clock()
         if not self._token or now >= self._good_until:
-            if now < self._asked_again_at:
-                raise _no_token(self._why)
-            token, seconds = await self._asked()
-            self._token, self._good_until = token, now + seconds * USED_FOR
+            try:
+                await self._renew(now)
+            except KafkaConnectionError:
+                if now >= self._ends_at:
+                    raise
         return self._token
 
-    async def _asked(self) -> tuple[str, float]:
+    async def _renew(self, now: float) -> None:
+        if now < self._asked_again_at:
+            raise _no_token(self._why)
         try:
-            return self._read(await self._fetch())
+            self._token, seconds = self._read(await self._fetch())
         except KafkaConnectionError as error:
             self._why = str(error.args[0])
             self._asked_again_at = self._clock() + REST_SECONDS
             raise
+        self._good_until, self._ends_at = now + seconds * USED_FOR, now + seconds
 
     async def _fetch(self) -> "httpx.Response":
         import httpx  # whoever needs no token does not pay for its import

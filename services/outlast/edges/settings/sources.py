@@ -43,7 +43,7 @@ def from_file(path: Path) -> Raw:
     """The tables of a TOML file. Raises ``SettingsError`` when it cannot be read as one."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError([f"{path} is not valid TOML: {error}"]) from error
     except OSError as error:
         raise SettingsError([f"{path} cannot be read: {error.strerror}"]) from error
