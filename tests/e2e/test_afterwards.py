@@ -45,12 +45,16 @@ async def test_an_expired_job_is_replayed_with_a_fresh_ttl_and_counts_once(
         [expired] = await world.results(1)
         for simulator in world.simulators.values():
             await simulator.set_mode("ok")
+        unanswered = await world.outlast("replay", "--all")
+        refused = await world.outlast("replay", "--all", stdin="n\n")
         code, said, errors = await world.outlast("replay", "--all", "--ttl", "600", "--yes")
         ended = {each.result.replays: each for each in await world.results(2)}
         report = await world.audited()
 
     assert expired.result.status is Status.EXPIRED
     assert expired.result.body["error"]["type"] == "deadline"
+    assert (unanswered[0], refused[0]) == (2, 1)
+    assert "nobody can answer here; say it with --yes" in unanswered[2]
     assert code == 0, said + errors
     assert ended[1].result.status is Status.SUCCEEDED
     assert (report["accepted"], report["succeeded"], report["expired"]) == (1, 1, 0)

@@ -248,6 +248,10 @@ def test_topics_then_jobs_then_an_audit(kafka: str, tmp_path: Path) -> None:
 
     assert run("results") == (0, [])
     assert run("results", "--job", "job-1")[0] == 1
+    absent = outlast("results", "--name", "absent", servers=kafka, prefix=prefix)
+    assert absent.returncode == 2
+    assert f"there is no topic {Topics(prefix).results('absent')}" in absent.stderr
+    assert "topics apply" not in absent.stderr  # it would make none
     assert run("dead-letters", "--json") == (0, [])
     assert run("replay", "--all", "--yes") == (0, [])
     assert run("replay", "job-1")[0] == 1
@@ -273,6 +277,27 @@ async def test_ctrl_c_ends_quietly(kafka: str) -> None:
 
     assert following.returncode == 130
     assert (out, err) == (b"", b"")
+
+
+def test_ctrl_c_at_the_question_of_replay_is_heard_the_first_time() -> None:
+    program = (
+        "import asyncio\n"
+        "from outlast.cli.replay import _confirmed\n"
+        "async def replay(): return _confirmed(3)\n"
+        "asyncio.run(replay())\n"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stderr=pipe) as child:
+        assert child.stderr is not None
+        asked = child.stderr.read(len("Replay 3 job(s)?"))
+        child.send_signal(signal.SIGINT)
+        try:
+            code = child.wait(30)
+        finally:
+            child.kill()
+
+    assert asked == b"Replay 3 job(s)?"
+    assert code == -signal.SIGINT
 
 
 def test_ctrl_c_before_anything_is_loaded_leaves_quietly() -> None:

@@ -38,3 +38,10 @@ def test_what_can_be_sent_is_keyed_by_the_job_id() -> None:
     record = Envelope(Terms(), Kafka(), source="test").encode({"messages": []}, "j-1", NOW)
 
     assert (record.topic, record.key) == ("outlast.jobs", b"j-1")
+
+
+@pytest.mark.parametrize("line", [b'{"a": 1}\n', b'{"a": 1}\r\n', '{"a": 1}', b'  {"a": 1}'])
+def test_a_line_of_a_file_is_the_same_job_with_its_end_and_without(line: bytes | str) -> None:
+    record = Envelope(Terms(), Kafka(), source="test").encode(line, "j-1", NOW)
+
+    assert record.value == b'{"a": 1}'

@@ -75,7 +75,11 @@ async def test_bytes_and_text_are_published_as_they_are(kafka: str) -> None:
         (b"{}", {"ttl": 0}, "ttl is a number of seconds above 0"),
         (b"{}", {"ttl": float("nan")}, "ttl is a number of seconds above 0"),
         (b"{}", {"ttl": 1, "deadline": datetime(2026, 1, 1, tzinfo=UTC)}, "exclude each other"),
-        (b"{}", {"deadline": datetime(2026, 1, 1)}, "deadline needs a time zone"),  # noqa: DTZ001
+        (5, {}, "the body cannot be written as JSON"),
+        (b" \n", {}, "the body is empty"),
+        ("", {}, "the body is empty"),
+        (b"{}", {"deadline": "soon"}, "deadline is a datetime with a time zone"),
+        (b"{}", {"deadline": datetime(2026, 1, 1)}, "deadline is a datetime with a time zone"),  # noqa: DTZ001
         (b"{}", {"scope": []}, "scope is a list"),
         (b"{}", {"scope": ["a,b"]}, "scope is a list"),
         (b"{}", {"on_ambiguous": "maybe"}, "on_ambiguous is one of"),

@@ -131,7 +131,8 @@ class AsyncClient:
         """Publish one job and return when the broker has acknowledged it.
 
         Args:
-            body: an OpenAI chat-completions or embeddings request; bytes and text go as they are.
+            body: an OpenAI chat-completions or embeddings request; bytes and text go as they are,
+                but for white space at their ends.
             job_id: 1 to 128 printable ASCII characters; else a new UUIDv7.
             route: the route's name; else the body's ``model`` says it.
             operation: ``embeddings``; else ``chat.completions``.

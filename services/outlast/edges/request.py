@@ -93,13 +93,20 @@ def _id(job_id: str) -> bytes:
 
 
 def written(body: Body) -> bytes:
-    """The body as it is published. Raises ``PublishRefused``."""
-    if isinstance(body, bytes):
-        return body
+    """The body as it is published, or ``PublishRefused``.
+
+    White space at the ends is no part of a request: a line of a file ends with some, and with and
+    without it the same job would be two.
+    """
     try:
-        return body.encode() if isinstance(body, str) else orjson.dumps(dict(body))
+        if isinstance(body, Mapping):
+            return orjson.dumps(dict(body))
+        value = (body.encode() if isinstance(body, str) else bytes(memoryview(body))).strip()
     except (TypeError, ValueError) as error:
         raise PublishRefused(f"the body cannot be written as JSON: {error}") from error
+    if not value:
+        raise PublishRefused("the body is empty")
+    return value
 
 
 def _terms(terms: Terms) -> Iterator[tuple[str, bytes]]:
@@ -125,8 +132,8 @@ def _time(terms: Terms) -> Iterator[tuple[str, bytes]]:
             raise PublishRefused("ttl is a number of seconds above 0, or a timedelta")
         yield h.TTL_SECONDS, str(ttl).encode()
     if terms.deadline is not None:
-        if terms.deadline.tzinfo is None:
-            raise PublishRefused("deadline needs a time zone, such as datetime.now(UTC) has")
+        if getattr(terms.deadline, "tzinfo", None) is None:
+            raise PublishRefused("deadline is a datetime with a time zone, as datetime.now(UTC) is")
         yield h.DEADLINE, _instant(terms.deadline).encode()
 
 

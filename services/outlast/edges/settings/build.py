@@ -25,8 +25,8 @@ def kafka_of(shape: Shape, secrets: Mapping[str, str]) -> Kafka:
     """The ``[kafka]`` table, with the secrets it names."""
     places = {f"{secret}_{place}" for secret in SECRETS for place in ("env", "file")}
     said = shape.kafka.model_dump(exclude={*places, "topic_partitions"})
-    partitions = MappingProxyType(dict(shape.kafka.topic_partitions))
-    return Kafka(**{**said, **secrets}, topic_partitions=partitions)
+    # A plain dict: the value is handed to processes that are spawned, and a proxy cannot be.
+    return Kafka(**{**said, **secrets}, topic_partitions=dict(shape.kafka.topic_partitions))
 
 
 def catalogue_of(shape: Shape) -> Catalogue:
