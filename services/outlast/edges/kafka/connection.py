@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from outlast.core.errors import KafkaUnreachable
+from outlast.edges.kafka import private
 from outlast.edges.kafka.security import secured
 from outlast.edges.kafka.unreachable import explanation, nobody
 from outlast.edges.settings import Kafka
@@ -103,7 +104,7 @@ async def _asked(kafka: Kafka) -> Cluster:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await client.start()
-            about = await client.describe_cluster()
+            about = await private.metadata(client, ())
     finally:
         await client.close()
     return Cluster(str(about["cluster_id"]), len(about["brokers"]))

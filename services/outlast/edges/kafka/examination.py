@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from outlast.core.errors import TopicsError
 from outlast.core.facts import ClusterFacts, GroupFacts, TopicFacts
 from outlast.core.policy import Catalogue
+from outlast.edges.kafka import private
 from outlast.edges.kafka.beginnings import coordinated, unbegun
 from outlast.edges.kafka.connection import Cluster, groupless_consumer, largest_record
 from outlast.edges.kafka.depth import depths
@@ -64,7 +65,8 @@ def _planned(
 
 
 async def _topics(found: Mapping[str, Found], admin: AIOKafkaAdminClient) -> tuple[TopicFacts, ...]:
-    about = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
+    there = (await private.metadata(admin, found))["topics"] if found else []
+    about = {each["topic"]: each["partitions"] for each in there}
     return tuple(_topic(name, is_, about.get(name, [])) for name, is_ in found.items())
 
 
@@ -155,7 +157,7 @@ async def _orphans(
 
 async def _broker_settings(admin: AIOKafkaAdminClient) -> dict[str, str]:
     """Those of the first broker; none where it does not tell them to this user."""
-    about = await admin.describe_cluster()
+    about = await private.metadata(admin, ())
     node = min(each["node_id"] for each in about["brokers"])
     try:
         responses = await admin.describe_configs(

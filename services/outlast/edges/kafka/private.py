@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
@@ -19,6 +20,7 @@ from aiokafka.errors import (
     for_code,
 )
 from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.metadata import MetadataRequest
 
 __all__ = [
     "check",
@@ -26,6 +28,7 @@ __all__ = [
     "committed",
     "forget_instance",
     "generation",
+    "metadata",
     "stands_still",
 ]
 
@@ -40,6 +43,8 @@ def check() -> None:
     for name in ("_send_req", "coordinator_dead", "ensure_coordinator_known"):
         if not hasattr(GroupCoordinator, name):
             raise RuntimeError(f"this aiokafka has no GroupCoordinator.{name}")
+    if not inspect.iscoroutinefunction(AIOKafkaAdminClient._send_request):
+        raise RuntimeError("this aiokafka has no AIOKafkaAdminClient._send_request")
 
 
 def generation(consumer: AIOKafkaConsumer) -> int:
@@ -91,6 +96,18 @@ def _raise_first(codes: Iterable[int], coordinator: Any) -> None:
         coordinator.coordinator_dead()
     if error is not None:
         raise error
+
+
+async def metadata(admin: AIOKafkaAdminClient, topics: Iterable[str] | None) -> dict[str, Any]:
+    """What the cluster says of itself and of these topics; of all of them for ``None``.
+
+    Topics that are not there have an ``error_code``. The public ``describe_topics()`` can create
+    those, and without names it brings every topic of the cluster, as ``describe_cluster()`` does.
+    """
+    names = None if topics is None else list(topics)
+    response = await admin._send_request(MetadataRequest(names, allow_auto_topic_creation=False))
+    found: dict[str, Any] = response.to_object()
+    return found
 
 
 def forget_instance(consumer: AIOKafkaConsumer) -> None:

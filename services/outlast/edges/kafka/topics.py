@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from outlast.core.errors import KafkaUnreachable, TopicsError
 from outlast.core.policy import Catalogue
+from outlast.edges.kafka import private
 from outlast.edges.kafka.beginnings import begin, unbegun
 from outlast.edges.kafka.connection import PATIENCE_SECONDS, Cluster, unreachable
 from outlast.edges.kafka.connection import admin as new_admin
@@ -160,18 +161,16 @@ def _reads(kafka: Kafka, catalogue: Catalogue) -> Mapping[str, tuple[str, ...]]:
 async def _existing(
     names: Iterable[str] | None, admin: AIOKafkaAdminClient
 ) -> dict[str, dict[str, Any]]:
-    """All topics are asked for and then picked from: asking for one by name can create it."""
-    wanted = None if names is None else set(names)
+    """Topic → what is known of it; those that are not there are left out."""
+    wanted = None if names is None else list(names)
+    if wanted == []:
+        return {}
     try:
-        there = await admin.describe_topics()
+        there = (await private.metadata(admin, wanted))["topics"]
     except (KafkaError, OSError, TimeoutError) as error:
         raise KafkaUnreachable(f"the topics cannot be listed: {error!r}") from error
     return {
-        about["topic"]: about
-        for about in there
-        if (wanted is None or about["topic"] in wanted)
-        and not about["error_code"]
-        and about["partitions"]
+        about["topic"]: about for about in there if not about["error_code"] and about["partitions"]
     }
 
 
