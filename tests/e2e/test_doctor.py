@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 
 from outlast.drill.simulator import Behaviour
 from outlast.edges.kafka import examination, skew
-from outlast.edges.kafka.connection import admin
+from outlast.edges.kafka.connection import admin, groupless_consumer
 from outlast.edges.kafka.topics import partitions
 from tests.e2e.scene import KEYS, Scene, scene
 from tests.kafka.cluster import CATALOGUE, place
@@ -89,19 +89,19 @@ async def everything(world: Scene) -> dict[tuple[str, int], int]:
         there = await partitions(None, client)
     finally:
         await client.close()
-    assert world._reader is not None
-    found: dict[tuple[str, int], int] = {}
-    for name, count in there.items():
-        if name.startswith(world.kafka.prefix):
-            for number in range(count):
-                found[name, number] = await end(world, name, number)
-    return found
-
-
-async def end(world: Scene, topic: str, partition: int) -> int:
-    assert world._reader is not None
-    tp = TopicPartition(topic, partition)
-    return int((await world._reader.end_offsets([tp]))[tp])
+    tps = [
+        TopicPartition(name, number)
+        for name, count in there.items()
+        if name.startswith(world.kafka.prefix)
+        for number in range(count)
+    ]
+    reader = groupless_consumer(world.kafka, *{tp.topic for tp in tps})
+    await reader.start()
+    try:
+        ends = await reader.end_offsets(tps)
+    finally:
+        await reader.stop()
+    return {(tp.topic, tp.partition): int(end) for tp, end in ends.items()}
 
 
 async def test_missing_topics_and_offsets_name_the_command(tmp_path: Path, kafka: str) -> None:
