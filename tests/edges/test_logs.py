@@ -5,6 +5,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -176,3 +177,20 @@ def test_where_structlog_is_configured_events_go_the_way_of_all_others() -> None
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "partitions=3 event='feed.assigned'\n"
+
+
+def test_a_library_that_repeats_itself_in_a_backend_is_kept_short() -> None:
+    code = (
+        "import logging\n"
+        "from outlast import AsyncClient\n"
+        "AsyncClient('127.0.0.1:1')\n"
+        "AsyncClient('127.0.0.1:1')\n"
+        "for number in range(100):\n"
+        "    logging.getLogger('aiokafka').error('no node %s', number)\n"
+        "    logging.getLogger('aiokafka.conn').error('no connection')\n"
+        "    logging.getLogger('mine').error('mine')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    said = Counter(line.rstrip("0123456789 ") for line in done.stderr.splitlines())
+    assert said == {"no node": 5, "no connection": 5, "mine": 100}

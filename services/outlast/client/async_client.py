@@ -21,6 +21,7 @@ from outlast.edges.kafka.publish import Publisher
 from outlast.edges.kafka.results import ResultStream
 from outlast.edges.kafka.topics import require
 from outlast.edges.kafka.waits import Waits
+from outlast.edges.logs import keep_short
 from outlast.edges.request import Body, Envelope, Terms
 from outlast.edges.settings import Kafka, load
 from outlast_schemas.topics import Topics
@@ -57,6 +58,7 @@ class AsyncClient:
             source: who publishes, for ``ce_source``.
             timeout: seconds to wait for an acknowledgement.
         """
+        keep_short()
         self._kafka = Kafka(bootstrap_servers=kafka) if isinstance(kafka, str) else kafka
         self._catalogue = Catalogue(providers={}, routes={})
         self._has_names = False

@@ -9,7 +9,7 @@ from typing import Any, Final, TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-__all__ = ["Log", "RateLimit", "configure", "without_secrets"]
+__all__ = ["Log", "RateLimit", "configure", "keep_short", "without_secrets"]
 
 NEVER: Final = frozenset(
     {
@@ -155,6 +155,20 @@ class RateLimit(logging.Filter):
             for which, (since, _) in list(self._counts.items()):
                 if now - since >= self._window:
                     del self._counts[which]
+
+
+def keep_short(library: str = "aiokafka") -> None:
+    """Let a few of each of its messages through, where the process is somebody else's.
+
+    While a broker is away aiokafka says so ten times a second, and where nobody has configured
+    logging that goes to the standard error stream. A logger's filter does not count for those
+    below it, so each has one.
+    """
+    for name in list(logging.root.manager.loggerDict):
+        if name == library or name.startswith(f"{library}."):
+            logger = logging.getLogger(name)
+            if not any(isinstance(each, RateLimit) for each in logger.filters):
+                logger.addFilter(RateLimit())
 
 
 def _is_json(environ: Mapping[str, str], out: TextIO) -> bool:
