@@ -14,7 +14,8 @@ __all__ = ["park"]
 
 async def park(job: Job, ports: ParkPorts) -> None:
     """Wait for a sweep (or the deadline); what can go goes, the rest returns to the tail."""
-    await ports.sweeps.wait(job)
+    async with ports.starts.resting(job):
+        await ports.sweeps.wait(job)
     decision = next_after_parking(job, ports.view())
     now = ports.clock.now()
     await ports.outbox.send(records(decision, ports.topics, ports.catalogue, now))

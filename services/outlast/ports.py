@@ -31,6 +31,7 @@ __all__ = [
     "ParkPorts",
     "Pool",
     "Ports",
+    "Starts",
     "Sweeps",
     "Verdicts",
     "WorkPorts",
@@ -50,6 +51,28 @@ class Clock(Protocol):
 
     async def wait_until(self, due: int) -> None:
         """Return at ``due`` (epoch ms). Raises ``Released`` when the stage is asked to let go."""
+        ...
+
+
+class Starts(Protocol):
+    """What is known, and made known, of the work on a record."""
+
+    def resting(self, job: Job) -> AbstractAsyncContextManager[None]:
+        """A context in which the job waits for its time: nobody works on it meanwhile.
+
+        It moves with its partition at once: then the context ends with ``Released``.
+        """
+        ...
+
+    def is_doubtful(self, job: Job) -> bool:
+        """Whether an earlier start of it may have been a call whose end nobody knows."""
+        ...
+
+    async def recorded(self, job: Job) -> None:
+        """Return when the start is committed: whatever dies, it will be known.
+
+        Raises ``Released`` when the partition moved away before.
+        """
         ...
 
 
@@ -86,8 +109,11 @@ class Call(Protocol):
 class Pool(Protocol):
     """This process's part of a provider's pool."""
 
-    def calling(self) -> AbstractAsyncContextManager[None]:
-        """Hold one of the pool's permits for as long as the context lasts; may wait for it."""
+    def calling(self, job: Job) -> AbstractAsyncContextManager[None]:
+        """Hold one of the pool's permits for as long as the context lasts.
+
+        While the job waits for it, it rests. Raises ``Released`` when it is not to wait any more.
+        """
         ...
 
     def ended(self, job_id: str, verdict: Verdict) -> None:
@@ -133,6 +159,7 @@ class Ports:
     outbox: Outbox
     codec: Codec
     fleet: FleetView
+    starts: Starts
 
     def view(self) -> View:
         """The world at this moment, for a decision."""

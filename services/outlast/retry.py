@@ -15,7 +15,9 @@ async def retry(job: Job, ports: Ports) -> None:
     """Wait until the job is due, at most as long as the longest tier holds one; send it on."""
     due = job.state.due or 0
     longest = job.origin.appended + LONGEST_TIER_MS
-    await ports.clock.wait_until(min(due, longest))
+    if (until := min(due, longest)) > ports.clock.now():
+        async with ports.starts.resting(job):
+            await ports.clock.wait_until(until)
     now = ports.clock.now()
     decision = Wait(job, due) if due > now else next_step(job, ports.view())
     await ports.outbox.send(records(decision, ports.topics, ports.catalogue, now))

@@ -17,6 +17,7 @@ from outlast.core.policy import Target
 from outlast.core.verdict import Verdict
 from outlast.ports import WorkPorts
 from outlast_schemas.attempt import Attempt
+from outlast_schemas.dead_letter import Reason
 from outlast_schemas.job import Job
 
 __all__ = ["work"]
@@ -58,11 +59,16 @@ async def _step(job: Job, provider: str, ports: WorkPorts) -> _Called | Decision
     asked = situation(job, ports.view())
     if isinstance(asked, Fault):
         return SetAside(job, asked.reason, asked.detail)
+    if asked.on_ambiguous == "hold" and ports.starts.is_doubtful(job):
+        return SetAside(job, Reason.AMBIGUOUS, "its worker ended while a call may have been made")
     decision = before_call(job, provider, asked)
     if not isinstance(decision, Go):
         return decision
-    async with ports.pool.calling():
-        # The permit may have been waited for: look once more.
+    async with ports.pool.calling(job):
+        if asked.on_ambiguous == "hold":
+            # Whoever finds the mark of a process that died must be able to trust that it is there.
+            await ports.starts.recorded(job)
+        # All this may have taken its time: look once more.
         match before_call(job, provider, asked.at(ports.view())):
             case Go(target):
                 return await _call(job, target, asked, ports)

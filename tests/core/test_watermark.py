@@ -5,7 +5,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from outlast.core.watermark import FULL, MAX_METADATA, Progress, Watermark, decode, encode
+from outlast.core.progress import MAX_METADATA, Progress, decode, encode
+from outlast.core.watermark import FULL, Watermark
 
 
 def a_watermark(*open_: int, high: int = 10) -> Watermark:

@@ -11,10 +11,18 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 
 from outlast.core.lifecycle import Hop
-from outlast.core.watermark import Progress, decode
+from outlast.core.progress import Progress, decode
 from outlast.edges.clock import BrokerClock
+from outlast.edges.codec import Encoded
 from outlast.edges.kafka.assignment import Assignment
+from outlast.edges.kafka.connection import groupless_consumer
 from outlast.edges.kafka.feed import Feed, Room
+from outlast.edges.kafka.lending import Lending
+from outlast.edges.kafka.lent import Lent
+from outlast.edges.kafka.loading import BeginAt
+from outlast.edges.kafka.membership import Membership
+from outlast.edges.kafka.quarantine import Quarantine
+from outlast.edges.kafka.starts import Starts
 from outlast.edges.kafka.subscribers import Subscriber, connected_broker, feed_subscriber
 from outlast.edges.process import Moving
 from outlast_schemas.dead_letter import Reason
@@ -74,22 +82,32 @@ class Member:
         stage: Callable[[Job], Any],
         *,
         instance: str = "host-0",
-        begin_at: str | None = None,
+        begin_at: BeginAt | None = None,
         room: int = 10_000,
         fetches_all_first: bool = False,
+        quarantine: Quarantine | None = None,
     ) -> None:
         self.set_aside: list[tuple[str, Reason]] = []
         self.instance = instance
         self._where, self._topic = where, topic
         self.clock = BrokerClock()
         self.may_start = True
+        self.membership = Membership(f"{instance}.{uuid.uuid4().hex[:8]}")
         self._fetches_all_first = fetches_all_first
+        self.lending = Lending(
+            where.topics.lent,
+            lambda: groupless_consumer(where.kafka, where.topics.lent),
+            self._tell,
+        )
+        self.quarantine = quarantine or Quarantine()
         self.assignment = Assignment(
             name="test",
             consumer=self._consumer,
             clock=self.clock,
             begin_at=begin_at,
+            lent=Lent(self.membership, self.lending),
         )
+        self.starts = Starts(self.assignment, self.quarantine)
         self.feed = Feed(
             name="test",
             assignment=self.assignment,
@@ -98,7 +116,9 @@ class Member:
             set_aside=self._aside,
             room=Room(lambda: room),
             may_start=lambda: self.may_start,
+            starts=self.starts,
         )
+        self.quarantine.watch(self.feed.wake)
         self._subscriber: Subscriber | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -106,6 +126,9 @@ class Member:
         if self._subscriber is None:
             raise RuntimeError("it has not joined")
         return self._subscriber.consumer
+
+    async def _tell(self, note: Encoded) -> None:
+        await self._where.write(note)
 
     async def _aside(self, job: Job, reason: Reason, detail: str) -> None:
         self.set_aside.append((job.id, reason))
@@ -124,14 +147,23 @@ class Member:
             group=self._topic,
             instance=self.instance,
             listener=self.assignment,
+            membership=self.membership,
         )
+        await self.lending.start()
+        self._reading = asyncio.create_task(self.lending.read())
         await self._subscriber.start()
         await until(lambda: self.assignment.is_open or self.assignment.fatal)
         if self._fetches_all_first:
             owned, consumer = self.assignment.owned, self.assignment.consumer
             await until(lambda: all(consumer.highwater(tp) is not None for tp in owned))
         self._tasks = [
-            asyncio.create_task(each) for each in (self.feed.run(), self.assignment.commits.run())
+            asyncio.create_task(each)
+            for each in (
+                self.feed.run(),
+                self.assignment.commits.run(),
+                self.assignment.lent.run(self._consumer),
+                self.lending.tell_all(),
+            )
         ]
 
     async def failure(self) -> BaseException | None:
@@ -142,24 +174,29 @@ class Member:
     async def leave(self, drain_seconds: float = BOUND) -> int:
         """As a process does that was asked to stop; returns how many jobs were cut off."""
         self.clock.let_go()
-        cut = await self.feed.drain(drain_seconds)
         assert self._subscriber is not None
-        await Moving(self.feed, self.assignment, self._subscriber).leave()
+        moving = Moving(self.feed, self.assignment, self._subscriber)
+        cut = await moving.drain(drain_seconds)
+        assert await self.lending.flush(drain_seconds)
+        await moving.leave()
         await self._disconnected()
         return cut
 
     async def die(self) -> None:
-        """As a killed process: no commit, no word to the group, nothing ends."""
+        """As a killed process: no commit, no word to anybody, nothing ends."""
         self.assignment.commits.closed()
+        for task in self._tasks[1:]:
+            task.cancel()
         await self.feed.drain(0)
         assert self._subscriber is not None
         await self._subscriber.consumer.stop()  # a static member stays in its group
         await self._disconnected()
 
     async def _disconnected(self) -> None:
-        for task in self._tasks:
+        for task in (*self._tasks, self._reading):
             task.cancel()
-        await asyncio.wait(self._tasks)
+        await asyncio.wait([*self._tasks, self._reading])
+        await self.lending.stop()
         await self._broker.stop()
         self._tasks = []
 
@@ -241,7 +278,12 @@ async def corner(
     async with place(servers) as where:
         topic = where.topics.work("local") if moving else where.topics.jobs
         settings = {"message.timestamp.type": "LogAppendTime"}
-        await where.admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=settings)])
+        await where.admin.create_topics(
+            [
+                NewTopic(topic, partitions, 1, topic_configs=settings),
+                NewTopic(where.topics.lent, 2, 1, topic_configs=settings),
+            ]
+        )
         if begun:
             zeros = {TopicPartition(topic, number): 0 for number in range(partitions)}
             await where.commit(topic, zeros)

@@ -10,7 +10,7 @@ from aiokafka.admin import RecordsToDelete
 
 from outlast.audit import Report, audit
 from outlast.core.lifecycle import Hop
-from outlast.core.watermark import Progress, encode
+from outlast.core.progress import Progress, encode
 from outlast.edges.codec import Encoded
 from outlast.edges.kafka.groups import Groups
 from outlast.edges.kafka.publish import JobsPublisher, Publisher

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from outlast.core.watermark import Progress
+from outlast.core.progress import Progress
 from tests.kafka.member import Corner, Member, Stage, corner, until
 
 pytestmark = pytest.mark.kafka

@@ -6,7 +6,8 @@ import pytest
 from aiokafka import TopicPartition
 
 from outlast.core.errors import TopicsError
-from outlast.core.watermark import Progress, Watermark
+from outlast.core.progress import Progress
+from outlast.core.watermark import Watermark
 from outlast.edges.kafka import private
 from tests.kafka.member import Stage, corner, until
 from tests.stages.fakes import turns

@@ -1,9 +1,10 @@
 """What the parts of one process share: the clock, the way out, the fleet's health, the slot."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from socket import gethostname
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 from faststream.kafka import KafkaBroker
@@ -20,8 +21,13 @@ from outlast.edges.kafka.connection import (
 )
 from outlast.edges.kafka.feed import Feed, Room
 from outlast.edges.kafka.groups import Groups
+from outlast.edges.kafka.lending import Lending
+from outlast.edges.kafka.lent import Lent
+from outlast.edges.kafka.membership import Membership
 from outlast.edges.kafka.outbox import Outbox
 from outlast.edges.kafka.patience import Stage
+from outlast.edges.kafka.quarantine import Quarantine
+from outlast.edges.kafka.starts import Starts
 from outlast.edges.kafka.subscribers import Subscriber, connected_broker, feed_subscriber
 from outlast.edges.kafka.tables import HealthTable
 from outlast.edges.process import Moving, Process
@@ -31,7 +37,26 @@ from outlast_schemas.dead_letter import Reason
 from outlast_schemas.job import Job
 from outlast_schemas.topics import Topics
 
-__all__ = ["Parts"]
+__all__ = ["MOVE_SECONDS", "Desk", "Parts"]
+
+
+MOVE_SECONDS: Final = 120.0
+"""So long a stage that only moves records may take for one, its wait for a due time left out."""
+
+
+class Desk:
+    """What one feed is made of, before it is."""
+
+    assignment: Assignment
+    starts: Starts
+    subscriber: Subscriber
+
+    def __init__(self, name: str, group: str, instance: str, membership: Membership) -> None:
+        """``instance`` is its slot in the group."""
+        self.name = name
+        self.group = group
+        self.instance = instance
+        self.membership = membership
 
 
 class Parts:
@@ -50,7 +75,8 @@ class Parts:
         self.kafka = kafka
         self.catalogue = settings.catalogue
         self.broker = broker
-        self.worker = f"{instance or gethostname()}.{uuid4().hex[:8]}"
+        self._life = uuid4().hex[:8]
+        self.worker = f"{instance or gethostname()}.{self._life}"
         self.topics = Topics(kafka.prefix)
         self.groups = Groups(kafka.prefix)
         self.clock = BrokerClock()
@@ -63,13 +89,24 @@ class Parts:
             too_large=self._too_large,
         )
         self.health = HealthTable(partial(groupless_consumer, kafka, self.topics.health))
+        self.lending = Lending(
+            self.topics.lent,
+            partial(groupless_consumer, kafka, self.topics.lent),
+            self.outbox.write,
+        )
+        self.quarantine = Quarantine()
         self.moving: list[Moving] = []
         self.others: list[Subscriber] = []
-        self.background: list[Callable[[], Coroutine[Any, Any, None]]] = [self.health.run]
+        self.background: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            self.health.run,
+            self.lending.read,
+            self.lending.tell_all,
+        ]
         self.let_go: list[Callable[[], None]] = [self.clock.let_go]
         self.close: list[Callable[[], Awaitable[None]]] = [
             broker.stop,
             self.health.stop,
+            self.lending.stop,
             self.outbox.stop,
         ]
         self._begin_at = begin_at
@@ -89,7 +126,7 @@ class Parts:
         """Connect the way out and read the fleet's health to its end: before anything decides."""
         parts = cls(settings, cluster, await connected_broker(settings.kafka), instance, begin_at)
         await parts.outbox.start()
-        await parts.health.start()
+        await asyncio.gather(parts.health.start(), parts.lending.start())
         return parts
 
     def slot(self, group: str) -> str:
@@ -97,47 +134,52 @@ class Parts:
         self._slots.append(Slot.take(f"{self._cluster}.{group}", self._instance))
         return self._slots[-1].name
 
-    def assignment(self, name: str, subscriber: Callable[[], Subscriber]) -> Assignment:
-        """The partitions of a feed whose subscriber is made a moment later."""
-        return Assignment(
+    def desk(self, name: str, group: str, most_seconds: float = MOVE_SECONDS) -> "Desk":
+        """A feed's place in its group, and its partitions; ``most_seconds`` one record may take."""
+        instance = self.slot(group)
+        membership = Membership(f"{instance}.{self._life}")
+        lent = Lent(
+            membership,
+            self.lending,
+            most_seconds=most_seconds,
+            may_call_in=lambda: not self.outbox.is_blocked,
+        )
+        desk = Desk(name, group, instance, membership)
+        desk.assignment = Assignment(
             name=name,
-            consumer=lambda: subscriber().consumer,
+            consumer=lambda: desk.subscriber.consumer,
             clock=self.clock,
             begin_at=self._begin_at,
+            lent=lent,
         )
+        desk.starts = Starts(desk.assignment, self.quarantine)
+        return desk
 
     def add_feed(
-        self,
-        name: str,
-        topics: tuple[str, ...],
-        group: str,
-        stage: Stage,
-        room: Callable[[], int],
-        assignment: Assignment | None = None,
+        self, desk: "Desk", topics: tuple[str, ...], stage: Stage, room: Callable[[], int]
     ) -> Moving:
         """Put a feed together: consumer, partitions, engine."""
-        holder: list[Subscriber] = []
-        assignment = assignment or self.assignment(name, lambda: holder[0])
-        holder.append(
-            feed_subscriber(
-                self.broker,
-                self.kafka,
-                topics,
-                group=group,
-                instance=self.slot(group),
-                listener=assignment,
-            )
+        desk.subscriber = feed_subscriber(
+            self.broker,
+            self.kafka,
+            topics,
+            group=desk.group,
+            instance=desk.instance,
+            listener=desk.assignment,
+            membership=desk.membership,
         )
         feed = Feed(
-            name=name,
-            assignment=assignment,
+            name=desk.name,
+            assignment=desk.assignment,
             codec=self.codec,
             stage=stage,
             set_aside=self.set_aside,
             room=Room(room),
             may_start=lambda: not self.outbox.is_blocked,
+            starts=desk.starts,
         )
-        moving = Moving(feed, assignment, holder[0])
+        self.quarantine.watch(feed.wake)
+        moving = Moving(feed, desk.assignment, desk.subscriber)
         self.moving.append(moving)
         return moving
 
@@ -159,5 +201,6 @@ class Parts:
             background=self.background,
             let_go=self.let_go,
             close=self.close,
+            told=self.lending.flush,
             drain_seconds=self.catalogue.defaults.drain_seconds,
         )

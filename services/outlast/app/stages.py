@@ -9,10 +9,10 @@ import orjson
 import structlog
 from aiokafka import TopicPartition
 
-from outlast.app.parts import Parts
+from outlast.app.parts import MOVE_SECONDS, Desk, Parts
 from outlast.core.policy import Provider, Target
 from outlast.edges.codec import Encoded
-from outlast.edges.kafka.subscribers import Subscriber, vitals_subscriber
+from outlast.edges.kafka.subscribers import vitals_subscriber
 from outlast.edges.kafka.sweeps import Sweeps
 from outlast.edges.kafka.watchdog import watched
 from outlast.edges.pool import ProviderPool, Share
@@ -43,47 +43,38 @@ TICK_SECONDS: Final = 1.0
 
 def add_route(parts: Parts) -> None:
     """The first door."""
-    ports = _ports(parts)
+    desk = parts.desk("route", parts.groups.route)
+    ports = _ports(parts, desk)
     parts.add_feed(
-        "route",
-        (parts.topics.jobs,),
-        parts.groups.route,
-        lambda job: route(job, ports),
-        lambda: MOVES_IN_FLIGHT,
+        desk, (parts.topics.jobs,), lambda job: route(job, ports), lambda: MOVES_IN_FLIGHT
     )
 
 
 def add_retry(parts: Parts) -> None:
     """The second door."""
-    ports = _ports(parts)
+    desk = parts.desk("retry", parts.groups.retry)
+    ports = _ports(parts, desk)
     parts.add_feed(
-        "retry",
-        parts.topics.retries,
-        parts.groups.retry,
-        lambda job: retry(job, ports),
-        lambda: WAITS_IN_FLIGHT,
+        desk, parts.topics.retries, lambda job: retry(job, ports), lambda: WAITS_IN_FLIGHT
     )
 
 
 def add_park(parts: Parts) -> None:
     """The third door, and what opens it."""
+    desk = parts.desk("park", parts.groups.park)
     sweeps = Sweeps(
         catalogue=parts.catalogue,
         clock=parts.clock,
         fleet=parts.health.fleet,
-        ends=lambda: moving.assignment.ends(),
+        ends=desk.assignment.ends,
         is_crowded=lambda: moving.feed.is_crowded,
     )
-    ports = ParkPorts(**_shared(parts), sweeps=sweeps)
+    ports = ParkPorts(**_shared(parts, desk), sweeps=sweeps)
     moving = parts.add_feed(
-        "park",
-        (parts.topics.parked,),
-        parts.groups.park,
-        lambda job: park(job, ports),
-        lambda: MOVES_IN_FLIGHT,
+        desk, (parts.topics.parked,), lambda job: park(job, ports), lambda: MOVES_IN_FLIGHT
     )
     parts.health.watch(sweeps.saw)
-    moving.assignment.watch(sweeps.owe)
+    desk.assignment.watch(sweeps.owe)
     parts.background.append(sweeps.run)
     parts.let_go.append(sweeps.let_go)
 
@@ -94,9 +85,12 @@ def add_work(parts: Parts, provider: Provider, key: str | None, most: int) -> No
     transport = Transport()
     made = ProviderCall(provider, key, transport, lambda: parts.clock.now() / 1000)
     call = ProbedCall(provider, _models(parts, provider.name), made)
-    holder: list[Subscriber] = []
-    assignment = parts.assignment(f"work.{provider.name}", lambda: holder[0])
-    share = Share(assignment, topic, provider.limits.concurrency, most)
+    desk = parts.desk(
+        f"work.{provider.name}",
+        parts.groups.work(provider.name),
+        provider.clocks.total_seconds + MOVE_SECONDS,
+    )
+    share = Share(desk.assignment, topic, provider.limits.concurrency, most)
     pool = ProviderPool(
         provider=provider.name,
         worker=parts.worker,
@@ -104,8 +98,10 @@ def add_work(parts: Parts, provider: Provider, key: str | None, most: int) -> No
         share=share,
         tell=partial(_tell, parts),
         probe=call.probe,
+        resting=desk.starts.resting,
     )
-    ports = WorkPorts(**_shared(parts), call=call, pool=pool)
+    desk.assignment.lent.watch(lambda *_: pool.grant())
+    ports = WorkPorts(**_shared(parts, desk), call=call, pool=pool)
 
     def room() -> int:
         up = parts.health.fleet().is_up(Target(provider.name, EVERY_MODEL), parts.clock.now())
@@ -113,15 +109,7 @@ def add_work(parts: Parts, provider: Provider, key: str | None, most: int) -> No
 
     if provider.limits.requests_per_minute or provider.limits.tokens_per_minute:
         log.warning("limits.per_minute_not_enforced_yet", provider=provider.name)
-    moving = parts.add_feed(
-        f"work.{provider.name}",
-        (topic,),
-        parts.groups.work(provider.name),
-        lambda job: work(job, provider.name, ports),
-        room,
-        assignment,
-    )
-    holder.append(moving.subscriber)
+    moving = parts.add_feed(desk, (topic,), lambda job: work(job, provider.name, ports), room)
 
     def saw(before: Health | None, after: Health) -> None:
         pool.saw(before, after)
@@ -129,7 +117,7 @@ def add_work(parts: Parts, provider: Provider, key: str | None, most: int) -> No
 
     parts.health.watch(saw)
     parts.background.append(pool.run)
-    parts.let_go.append(pool.stop)
+    parts.let_go += [pool.stop, pool.let_go]
     parts.close.append(transport.aclose)
 
 
@@ -191,11 +179,11 @@ def _models(parts: Parts, provider: str) -> Iterator[str]:
     return (each.model for each in targets if each.provider == provider)
 
 
-def _ports(parts: Parts) -> Ports:
-    return Ports(**_shared(parts))
+def _ports(parts: Parts, desk: Desk) -> Ports:
+    return Ports(**_shared(parts, desk))
 
 
-def _shared(parts: Parts) -> Mapping[str, Any]:
+def _shared(parts: Parts, desk: Desk) -> Mapping[str, Any]:
     return {
         "catalogue": parts.catalogue,
         "topics": parts.topics,
@@ -203,4 +191,5 @@ def _shared(parts: Parts) -> Mapping[str, Any]:
         "outbox": parts.outbox,
         "codec": parts.codec,
         "fleet": parts.health,
+        "starts": desk.starts,
     }

@@ -3,17 +3,19 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
 import structlog
 
+from outlast.core.errors import Released
 from outlast.core.limits import share
 from outlast.core.verdict import Verdict
 from outlast.edges.clock import BrokerClock
 from outlast.edges.kafka.assignment import Assignment
 from outlast_schemas.attempt import VerdictWord
 from outlast_schemas.health import EVERY_MODEL, Health
+from outlast_schemas.job import Job
 from outlast_schemas.vitals import Vitals
 
 __all__ = ["ProviderPool", "Share"]
@@ -43,14 +45,20 @@ class Share:
         self._topic = topic
         self._limit = limit
         self._most = most
-        self._epoch = -1
+        self._epoch = (-1, -1)
         self._permits = 0
 
     def __call__(self) -> int:
-        """The permits; counted anew only after a rebalance."""
-        if self._epoch != self._assignment.epoch:
-            self._epoch = self._assignment.epoch
-            self._permits = min(self._most, self._counted())
+        """The permits; counted anew only when something moved.
+
+        A call that a lender still makes counts here, where its partition is, and not there.
+        """
+        records = self._assignment.records
+        epoch = (self._assignment.epoch, records.version)
+        if self._epoch != epoch:
+            self._epoch = epoch
+            counted = self._counted() - records.borrowed + records.away
+            self._permits = max(0, min(self._most, counted))
         return self._permits
 
     def _counted(self) -> int:
@@ -73,6 +81,7 @@ class ProviderPool:
         share: Callable[[], int],
         tell: Callable[[Vitals], Awaitable[None]],
         probe: Callable[[], Awaitable[Verdict]],
+        resting: Callable[[Job], AbstractAsyncContextManager[None]],
     ) -> None:
         """Prepare; nothing is told until :meth:`run`.
 
@@ -83,6 +92,7 @@ class ProviderPool:
             share: how many of the pool's permits this process has now.
             tell: writes vitals.
             probe: one real call of one token.
+            resting: a context in which a job waits.
         """
         self._provider = provider
         self._worker = worker
@@ -90,7 +100,9 @@ class ProviderPool:
         self._share = share
         self._tell = tell
         self._probe = probe
+        self._resting = resting
         self._calls = 0
+        self._is_letting_go = False
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._recent: deque[tuple[int, str, bool]] = deque(maxlen=REMEMBERED)
         self._succeeded = self._failures = self._streak = 0
@@ -108,13 +120,13 @@ class ProviderPool:
         return self._calls
 
     @asynccontextmanager
-    async def calling(self) -> AsyncIterator[None]:
-        """Hold a permit; waits for one when all of this process's share are taken."""
+    async def calling(self, job: Job) -> AsyncIterator[None]:
+        """Hold a permit; the job rests until it has one, when this process's share is taken.
+
+        Raises ``Released`` when the pool lets go, or the job's partition moves away.
+        """
         if self._calls >= self._share() or self._waiting:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            self._grant()
-            await self._granted(turn)
+            await self._waited(job)
         else:
             self._calls += 1
         try:
@@ -123,14 +135,37 @@ class ProviderPool:
             self._calls -= 1
             self._grant()
 
-    async def _granted(self, turn: "asyncio.Future[None]") -> None:
+    async def _waited(self, job: Job) -> None:
+        if self._is_letting_go:
+            raise Released
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._grant()
         try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._calls -= 1
-                self._grant()
+            async with self._resting(job):
+                await turn
+        except BaseException:
+            self._give_back(turn)
             raise
+
+    def _give_back(self, turn: "asyncio.Future[None]") -> None:
+        if turn.done() and not turn.cancelled() and turn.exception() is None:
+            self._calls -= 1
+            self._grant()
+        else:
+            turn.cancel()
+
+    def let_go(self) -> None:
+        """Who waits for a permit is not to wait any more: the process drains."""
+        self._is_letting_go = True
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_exception(Released())
+        self._waiting.clear()
+
+    def grant(self) -> None:
+        """There may be more permits than before."""
+        self._grant()
 
     def _grant(self) -> None:
         while self._waiting and self._calls < self._share():

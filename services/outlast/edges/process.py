@@ -43,6 +43,7 @@ class Moving:
             for each in (
                 self.feed.run(),
                 self.assignment.commits.run(),
+                self.assignment.lent.run(lambda: self.assignment.consumer),
                 Watchdog(self.assignment).run(),
             )
         ]
@@ -52,9 +53,16 @@ class Moving:
         finally:
             await _cancelled(parts)
 
+    async def drain(self, seconds: float) -> int:
+        """Give the partitions away, let here end what runs; returns how many calls were cut off."""
+        self.feed.stop()
+        if self.feed.in_flight:
+            self.assignment.lent.leave()
+        return await self.feed.drain(seconds)
+
     async def leave(self) -> None:
         """Commit what is done, leave the group so that its partitions move at once."""
-        if not await self.assignment.commits.flush(FLUSH_SECONDS):
+        if not await self.assignment.commits.finish(FLUSH_SECONDS):
             log.warning("feed.not_flushed", feed=self.feed.name)
         self.assignment.commits.closed()
         await self.subscriber.leave()
@@ -71,6 +79,7 @@ class Process:
         background: Sequence[Callable[[], Coroutine[Any, Any, None]]],
         let_go: Sequence[Callable[[], None]],
         close: Sequence[Callable[[], Awaitable[None]]],
+        told: Callable[[float], Awaitable[bool]],
         drain_seconds: float,
     ) -> None:
         """Wire a process.
@@ -81,6 +90,7 @@ class Process:
             background: what runs beside the feeds, to the very end.
             let_go: told first when draining, so that nothing waits for a time that is not waited.
             close: connections, closed last, in this order.
+            told: whether others are told, in so many seconds, what was ended for them.
             drain_seconds: how long calls in flight may still take.
         """
         self._moving = moving
@@ -88,6 +98,7 @@ class Process:
         self._background = background
         self._let_go = let_go
         self._close = close
+        self._told = told
         self._drain_seconds = drain_seconds
         self._asked_to_stop = asyncio.Event()
 
@@ -134,9 +145,11 @@ class Process:
         seconds = self._drain_seconds if failure is None else AFTER_FAILURE_SECONDS
         for each in self._let_go:
             each()
-        cut = sum(await asyncio.gather(*(one.feed.drain(seconds) for one in self._moving)))
+        cut = sum(await asyncio.gather(*(one.drain(seconds) for one in self._moving)))
         if cut:
             log.warning("process.calls_cut", calls=cut)
+        if not await self._told(FLUSH_SECONDS):
+            log.warning("process.notes_not_written")
         leaving = [one.leave() for one in self._moving if one.subscriber.is_started]
         leaving += [one.leave() for one in self._others if one.is_started]
         await asyncio.gather(*(_bounded(each) for each in leaving))

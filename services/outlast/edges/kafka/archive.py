@@ -7,7 +7,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import OffsetAndMetadata
 
-from outlast.core.watermark import Progress, decode
+from outlast.core.progress import Progress, decode
 from outlast.edges.answers import Result, header, reason_of, result_of
 from outlast.edges.codec import Codec, Record
 from outlast.edges.kafka.beginnings import committed

@@ -3,9 +3,11 @@
 Kafka's eager rebalance takes everything away and gives it back, about 30 ms later when nobody
 waits. So on revoke: start nothing more, one commit, return. On assign: load what is committed,
 merge it with what is known here, seek to the first offset that is neither done nor running, open.
+What runs here of a partition that another owns by then is lent to this process.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -13,12 +15,14 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from outlast.core.errors import TopicsError, WatchdogTripped
-from outlast.core.watermark import Progress, Watermark, decode
+from outlast.core.progress import Progress
 from outlast.edges.clock import BrokerClock
 from outlast.edges.codec import Record
-from outlast.edges.kafka import private
-from outlast.edges.kafka.commit import Committer
+from outlast.edges.kafka import loading, private
 from outlast.edges.kafka.holes import Holes
+from outlast.edges.kafka.lent import Lent
+from outlast.edges.kafka.loading import LOOK_BACK_MS, BeginAt
+from outlast.edges.kafka.records import Records
 from outlast.edges.logs import Log
 
 __all__ = ["Assignment"]
@@ -28,8 +32,8 @@ log = Log(__name__)
 REVOKE_SECONDS: Final = 1.0
 LOAD_SECONDS: Final = 10.0
 AGAIN_SECONDS: Final = 0.2
-LOOK_BACK_MS: Final = 120_000
-"""Who takes a partition anew re-reads so much of it, to know the copies of what was done."""
+SETTLING_SECONDS: Final = 5.0
+"""After an unclean end each record starts only once a commit says so, for this long."""
 
 
 class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -41,8 +45,9 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         name: str,
         consumer: Callable[[], AIOKafkaConsumer],
         clock: BrokerClock,
-        begin_at: str | None = None,
+        begin_at: BeginAt | None = None,
         look_back_ms: int = LOOK_BACK_MS,
+        lent: Lent | None = None,
     ) -> None:
         """Prepare for the first assignment.
 
@@ -52,22 +57,28 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
             clock: for the look-back and for back-offs that end when the process drains.
             begin_at: ``earliest`` or ``latest`` where nothing is committed; ``None`` refuses.
             look_back_ms: how much of a partition gained anew is read again.
+            lent: what others run of it; without, nobody is known to run anything.
         """
         self.name = name
         self.changed = asyncio.Event()
         self.epoch = 0
         self.fatal: BaseException | None = None
         self.closed_since: float | None = None
+        self.generations: deque[tuple[float, int]] = deque(maxlen=8)
         self._consumer = consumer
         self._clock = clock
         self._begin_at = begin_at
         self._look_back_ms = look_back_ms
-        self._marks: dict[TopicPartition, Watermark] = {}
         self._holes = Holes(name)
         self._open: tuple[TopicPartition, ...] = ()
-        self._owned: frozenset[TopicPartition] = frozenset()
+        self._settling_until = 0.0
         self._watchers: list[Callable[[], None]] = []
-        self.commits = Committer(self._marks)
+        self._steady = asyncio.Event()
+        self._returned: set[TopicPartition] = set()
+        self.lent = lent or Lent.none()
+        self.records = Records(name, self.lent.me, self.lent.tell)
+        self.commits = self.records.commits
+        self.lent.begin(self.records, self.read_again)
 
     @property
     def consumer(self) -> AIOKafkaConsumer:
@@ -77,49 +88,28 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
     @property
     def owned(self) -> frozenset[TopicPartition]:
         """The partitions of the last assignment."""
-        return self._owned
+        return self.records.owned
 
     @property
     def is_open(self) -> bool:
         """Whether records may be admitted at all."""
         return bool(self._open) and not self.commits.evicted and not self.commits.is_stale
 
+    @property
+    def is_settling(self) -> bool:
+        """Whether some process died over what is owned here now, a moment ago."""
+        return self._settling_until > 0 and _now() < self._settling_until
+
     def open_partitions(self) -> Iterable[TopicPartition]:
         """Partitions that may admit more now: new records, or old ones that were not done."""
         if not self.is_open:
             return []
-        return [tp for tp in self._open if self._marks[tp].has_waiting or not self.is_full(tp)]
-
-    def may_admit(self, tp: TopicPartition, offset: int) -> bool:
-        """Whether the partition's commit metadata has room for it."""
-        return self._marks[tp].may_admit(offset)
+        return [tp for tp in self._open if self.records.may_take(tp)]
 
     @property
     def any_full(self) -> bool:
         """Whether some partition's commit metadata has no room for one more."""
-        return any(self.is_full(tp) for tp in self._open)
-
-    def is_full(self, tp: TopicPartition) -> bool:
-        """Whether the partition's commit metadata has no room for one more."""
-        return self._marks[tp].is_full
-
-    def is_done(self, tp: TopicPartition, offset: int) -> bool:
-        """Whether nothing is left to do for it."""
-        return self._marks[tp].is_done(offset)
-
-    def admit(self, tp: TopicPartition, offset: int) -> bool:
-        """Take it to run it; false when it runs already."""
-        return self._marks[tp].admit(offset)
-
-    def done(self, tp: TopicPartition, offset: int) -> None:
-        """What follows from it is acknowledged."""
-        if tp in self._marks:  # not when another owner has ended it too, and owns it again
-            self._marks[tp].done(offset)
-            self.commits.touched(tp)
-
-    def release(self, tp: TopicPartition, offset: int) -> None:
-        """It was given up unfinished."""
-        self._marks[tp].release(offset)
+        return self.records.any_full(self._open)
 
     async def ends(self) -> Mapping[TopicPartition, int]:
         """Where each owned partition ends now; nothing when that cannot be told."""
@@ -131,6 +121,10 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
             log.warning("feed.ends_unknown", feed=self.name, error=type(error).__name__)
             return {}
         return found
+
+    async def steady(self) -> None:
+        """Return as soon as it is agreed who owns what."""
+        await self._steady.wait()
 
     def watch(self, opened: Callable[[], None]) -> None:
         """Call ``opened()`` after every assignment."""
@@ -152,8 +146,11 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         """Start nothing more, commit once, return: the group stands while this runs."""
         self._open = ()
         self.epoch += 1
-        self.closed_since = asyncio.get_running_loop().time()
+        self.closed_since = _now()
+        self.records.is_between = True
+        self._steady.clear()
         await self.commits.once(REVOKE_SECONDS)
+        self.lent.revoked(self.commits.not_handed_over())
         self.commits.closed()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
@@ -179,90 +176,65 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
 
     async def _take(self, assigned: frozenset[TopicPartition]) -> None:
         consumer = self.consumer
-        loaded, begun = await self._loaded(consumer, assigned)
-        back = await self._look_back(consumer, assigned - self._owned)
+        loaded = await loading.committed(consumer, assigned, self.name)
+        begun = await loading.begun(consumer, assigned - loaded.keys(), self._begin_at, self.name)
+        loaded |= begun
+        gained = assigned - self.owned if self._look_back_ms else frozenset[TopicPartition]()
+        back = await loading.look_back(consumer, gained, self._clock.now() - self._look_back_ms)
+        await self.lent.caught_up(loaded.values())
         # From here on without a pause: nothing may be read between merging and seeking.
         for tp, progress in loaded.items():
             self._merge(tp, progress)
-            position = self._marks[tp].position
-            begin = min(position, back.get(tp, position))
-            self._holes.expect(tp, begin)
-            consumer.seek(tp, begin)
-        self._forget_lost(assigned)
+            self._seek(tp, back.get(tp))
+        self.records.own(assigned)
         self.commits.opened(consumer, loaded)
         for tp in begun:
             # Where it began counts from now on, whatever a later start would choose.
             self.commits.touched(tp)
-        self._owned = assigned
-        self._open = tuple(sorted(assigned))
-        for opened in self._watchers:
-            opened()
+        self._opened(assigned)
+
+    def _opened(self, assigned: frozenset[TopicPartition]) -> None:
+        generation = private.generation(self.consumer)
+        self._open = tuple(sorted(assigned - self.lent.opened(generation, assigned)))
         self.epoch += 1
         self.closed_since = None
-        log.info("feed.assigned", feed=self.name, partitions=len(assigned))
-
-    async def _loaded(
-        self, consumer: AIOKafkaConsumer, assigned: frozenset[TopicPartition]
-    ) -> tuple[dict[TopicPartition, Progress], frozenset[TopicPartition]]:
-        """What is committed; and for which partitions nothing was, so that they begin here."""
-        if not assigned:
-            return {}, assigned
-        found = await private.committed(consumer, assigned)
-        missing = assigned - found.keys()
-        progress = {tp: self._read(tp, *each) for tp, each in found.items()}
-        if missing:
-            progress |= await self._begin(consumer, missing)
-        return progress, missing
-
-    def _read(self, tp: TopicPartition, offset: int, metadata: str) -> Progress:
-        try:
-            return decode(offset, metadata)
-        except ValueError as error:
-            # Reading all again repeats work; believing what cannot be read would lose some.
-            log.error("feed.metadata_unreadable", feed=self.name, error=str(error))
-            return Progress(offset, offset)
-
-    async def _begin(
-        self, consumer: AIOKafkaConsumer, missing: frozenset[TopicPartition]
-    ) -> dict[TopicPartition, Progress]:
-        """Where to begin without a committed offset: only an empty partition is beyond doubt."""
-        starts = await consumer.beginning_offsets(list(missing))
-        ends = await consumer.end_offsets(list(missing))
-        doubtful = [tp for tp in missing if starts[tp] != ends[tp]]
-        if doubtful and self._begin_at is None:
-            names = ", ".join(sorted({tp.topic for tp in doubtful}))
-            raise TopicsError(
-                f"the {self.name} stage has no committed offset in {names}, and there are records. "
-                "Run `outlast topics apply` before the first jobs, or say where to begin: "
-                "--from earliest (all of it again) or --from latest (skip what is there)."
-            )
-        offsets = ends if self._begin_at == "latest" else starts
-        return {tp: Progress(offsets[tp], offsets[tp]) for tp in missing}
-
-    async def _look_back(
-        self, consumer: AIOKafkaConsumer, gained: frozenset[TopicPartition]
-    ) -> dict[TopicPartition, int]:
-        if not gained or not self._look_back_ms:
-            return {}
-        since = self._clock.now() - self._look_back_ms
-        found = await consumer.offsets_for_times(dict.fromkeys(gained, since))
-        return {tp: each.offset for tp, each in found.items() if each is not None}
+        self.records.is_between = False
+        self._steady.set()
+        self.generations.append((_now(), generation))
+        for opened in self._watchers:
+            opened()
+        log.info(
+            "feed.assigned", feed=self.name, partitions=len(assigned), lent=self.records.borrowed
+        )
 
     def _merge(self, tp: TopicPartition, progress: Progress) -> None:
-        mark, floor = self._marks.get(tp), self.commits.floor(tp)
-        if mark is not None and floor is not None and progress.low < floor:
-            log.error("feed.offset_went_back", feed=self.name, topic=tp.topic, to=progress.low)
-            mark = None
-        if mark is None:
-            self._marks[tp] = Watermark(progress)
-        else:
-            mark.merge(progress)
+        self.records.merge(tp, progress)
+        if self.lent.settle(tp, progress.writer):
+            self._settling_until = _now() + SETTLING_SECONDS
+            log.warning("feed.unclean_end", feed=self.name, topic=tp.topic, partition=tp.partition)
 
-    def _forget_lost(self, assigned: frozenset[TopicPartition]) -> None:
-        """Nothing runs here any more of what others own: what is committed will tell the rest."""
-        for tp in [tp for tp, mark in self._marks.items() if not mark.running]:
-            if tp not in assigned:
-                del self._marks[tp]
+    def _seek(self, tp: TopicPartition, back: int | None = None) -> None:
+        """Read from the first record that may have to be run, or whose copies must be known."""
+        mark = self.records.marks[tp]
+        begin = min(mark.position, mark.lowest_lent)
+        begin = begin if back is None else min(begin, back)
+        self._holes.expect(tp, begin)
+        self.consumer.seek(tp, begin)
+
+    def read_again(self, tp: TopicPartition) -> None:
+        """Some record was taken back from who ran it; with it there may come many."""
+        self._returned.add(tp)
+        self.changed.set()
+
+    def sought_back(self) -> Iterable[TopicPartition]:
+        """Seek to the records that were taken back; in which partitions, as what was read is void.
+
+        Takes effect once: for the feed, between two fetches.
+        """
+        returned, self._returned = self._returned & set(self._open), set()
+        for tp in returned:
+            self._seek(tp)
+        return returned
 
     async def without_holes(
         self, tp: TopicPartition, records: Sequence[Record]
@@ -273,8 +245,30 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         """
         if tp not in self._open:
             return ()
+        if self._holes.began_anew(tp, records[0].offset):
+            self._begin_anew(tp, records[0].offset)
         checked, lost = await self._holes.checked(self.consumer, tp, records)
-        if lost is not None:
-            self._marks[tp].skip_below(lost)
-            self.commits.touched(tp)
+        if lost is not None and tp in self._open:
+            self.records.skip_below(tp, lost)
         return checked
+
+    def _begin_anew(self, tp: TopicPartition, start: int) -> None:
+        """The log ends below what was read of it: the topic was made anew, or lost its end.
+
+        Its offsets mean other records now, so that nothing of what was done is done.
+        """
+        log.error(
+            "feed.log_began_anew",
+            feed=self.name,
+            topic=tp.topic,
+            partition=tp.partition,
+            expected=self._holes.expected(tp),
+            begins=start,
+        )
+        self.records.begin_anew(tp, start)
+        self.lent.forget(tp)
+        self._holes.expect(tp, start)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -7,6 +7,7 @@ that checks membership, assignment and the floor, and a failed one is forgotten.
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -18,7 +19,9 @@ from aiokafka.errors import (
     UnknownMemberIdError,
 )
 
-from outlast.core.watermark import Progress, Watermark, encode
+from outlast.core.errors import Released
+from outlast.core.progress import MAX_METADATA, Progress, encode
+from outlast.core.watermark import Watermark
 from outlast.edges.kafka import private
 from outlast.edges.logs import Log
 
@@ -36,6 +39,15 @@ EVICTED: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What one request says of a partition, and of how many starts it knows."""
+
+    offset: int
+    metadata: str
+    starts: int
+
+
 class Committer:
     """Commits what is done, at most 50 ms behind, with at most one request outstanding."""
 
@@ -47,7 +59,12 @@ class Committer:
         self._floor: dict[TopicPartition, int] = {}
         self._dirty: dict[TopicPartition, None] = {}
         self._request: asyncio.Task[None] | None = None
+        self._asked: frozenset[TopicPartition] = frozenset()
+        self._named: dict[TopicPartition, int] = {}
+        self._recording: list[tuple[TopicPartition, int, asyncio.Future[None]]] = []
         self._behind_since: float | None = None
+        self._ticked: float | None = None
+        self._is_final = False
         self.evicted = False
 
     def touched(self, tp: TopicPartition) -> None:
@@ -65,8 +82,15 @@ class Committer:
 
     @property
     def is_stale(self) -> bool:
-        """Whether nothing new may start: a crash now would repeat too much."""
-        return self.behind_seconds > STALE_SECONDS
+        """Whether nothing new may start: a crash now would repeat too much.
+
+        Also when the tick has stood for so long: the process was stopped, or its loop was stuck,
+        and whether it still is a member nobody can tell before a commit is acknowledged.
+        """
+        return self.behind_seconds > STALE_SECONDS or self._stood_seconds() > STALE_SECONDS
+
+    def _stood_seconds(self) -> float:
+        return 0.0 if self._ticked is None else _now() - self._ticked
 
     def floor(self, tp: TopicPartition) -> int | None:
         """The last offset acknowledged for the partition, as long as its tracker is kept."""
@@ -79,18 +103,67 @@ class Committer:
         self._floor = {tp: low for tp, low in self._floor.items() if tp in self._marks}
         self._floor |= {tp: progress.low for tp, progress in loaded.items()}
         self.evicted = False
-        self._dirty = {tp: None for tp in loaded if self._marks[tp].progress() != loaded[tp]}
+        self._named = {}
+        self._dirty = {
+            tp: None for tp in loaded if not self._marks[tp].progress().says_the_same(loaded[tp])
+        }
+        self._release_recording()
+        self._dirty.update((tp, None) for tp, _, _ in self._recording)
         self._behind_since = _now() if self._dirty else None
+
+    def restarted(self, tp: TopicPartition) -> None:
+        """The partition's log began anew: what was committed of the old one binds nobody."""
+        self._floor.pop(tp, None)
+        self.touched(tp)
 
     def closed(self) -> None:
         """No commit until the next assignment: it would wait behind our own JoinGroup."""
         self._consumer = None
 
+    def not_handed_over(self) -> frozenset[TopicPartition]:
+        """Of which partitions the last commit is not acknowledged: their next owner must wait."""
+        outstanding = self._request is not None and not self._request.done()
+        return frozenset(self._dirty) | (self._asked if outstanding else frozenset())
+
+    async def recorded(self, tp: TopicPartition) -> None:
+        """Return when a commit is acknowledged that names all that was started there so far.
+
+        Raises ``Released`` when the partition is lost before.
+        """
+        if tp not in self._ours:
+            raise Released
+        named = asyncio.get_running_loop().create_future()
+        self._recording.append((tp, self._marks[tp].starts, named))
+        self.touched(tp)
+        await named
+
+    def _release_recording(self) -> None:
+        """Who waits for a partition that is lost need not wait any longer."""
+        for tp, _, named in self._recording:
+            if tp not in self._ours and not named.done():
+                named.set_exception(Released())
+        self._recording = [each for each in self._recording if not each[2].done()]
+
     async def run(self) -> None:
         """Commit every 50 ms what has changed, until cancelled."""
+        self._ticked = _now()
         while True:
             await asyncio.sleep(TICK_SECONDS)
+            if self._stood_seconds() > STALE_SECONDS:
+                self._doubt()
+            self._ticked = _now()
             self.begin()
+
+    def _doubt(self) -> None:
+        """Time has passed unnoticed: nothing starts before one commit shows that we are still in.
+
+        The tick itself was the gate until now; from here on the commit is.
+        """
+        log.warning("feed.stood", seconds=round(self._stood_seconds(), 1))
+        if not self._ours:
+            return
+        self._behind_since = self._behind_since or self._ticked
+        self._dirty.update(dict.fromkeys(self._ours))
 
     def begin(self) -> "asyncio.Task[None] | None":
         """Start a commit if something is dirty and none is outstanding; never cancel it."""
@@ -102,6 +175,7 @@ class Committer:
         assert self._consumer is not None
         for tp in payload:
             del self._dirty[tp]
+        self._asked = frozenset(payload)
         began = _now()
         self._request = asyncio.ensure_future(self._commit(self._consumer, payload, began))
         return self._request
@@ -117,6 +191,13 @@ class Committer:
             if not outstanding:
                 return
 
+    async def finish(self, seconds: float) -> bool:
+        """As :meth:`flush`; it is the last word, and no incarnation owns the partitions after."""
+        if self._consumer is not None:
+            self._is_final = True
+            self._dirty.update(dict.fromkeys(self._ours))
+        return await self.flush(seconds)
+
     async def flush(self, seconds: float) -> bool:
         """Commit until nothing is dirty; false when that did not work out in time."""
         end = _now() + seconds
@@ -130,7 +211,7 @@ class Committer:
                 await asyncio.sleep(min(left, TICK_SECONDS))
         return not self._dirty
 
-    def _payload(self) -> dict[TopicPartition, tuple[int, str]]:
+    def _payload(self) -> dict[TopicPartition, _Said]:
         """In one step with the send: membership, assignment, floor."""
         consumer = self._consumer
         if consumer is None or private.generation(consumer) < 0:
@@ -140,21 +221,30 @@ class Committer:
         for tp in self._dirty:
             mark = self._marks[tp]
             if tp in assigned and mark.low >= self._floor.get(tp, 0):
-                progress = mark.progress()
-                metadata = encode(progress)
-                mark.encoded(metadata)
-                payload[tp] = (progress.low, metadata)
+                said = self._said(mark)
+                if len(said.metadata) <= MAX_METADATA:
+                    payload[tp] = said
         return payload
+
+    def _said(self, mark: Watermark) -> _Said:
+        progress = mark.progress()
+        if self._is_final:
+            progress = replace(progress, writer=None)
+        metadata = encode(progress)
+        mark.encoded(metadata)
+        return _Said(progress.low, metadata, mark.starts)
 
     async def _commit(
         self,
         consumer: AIOKafkaConsumer,
-        payload: dict[TopicPartition, tuple[int, str]],
+        payload: dict[TopicPartition, _Said],
         began: float,
     ) -> None:
         committed = False
         try:
-            await private.commit(consumer, payload)
+            await private.commit(
+                consumer, {tp: (said.offset, said.metadata) for tp, said in payload.items()}
+            )
             committed = True
         except EVICTED as error:
             log.warning("feed.evicted", error=type(error).__name__)
@@ -174,13 +264,26 @@ class Committer:
     def _succeeded(
         self,
         consumer: AIOKafkaConsumer,
-        payload: Mapping[TopicPartition, tuple[int, str]],
+        payload: Mapping[TopicPartition, _Said],
         began: float,
     ) -> None:
         self._behind_since = began if self._dirty else None
-        if consumer is self._consumer:
-            for tp, (offset, _) in payload.items():
-                self._floor[tp] = max(offset, self._floor.get(tp, 0))
+        if consumer is not self._consumer:
+            return
+        for tp, said in payload.items():
+            self._floor[tp] = max(said.offset, self._floor.get(tp, 0))
+            self._named[tp] = said.starts
+        if self._recording:
+            self._tell_recorded()
+
+    def _tell_recorded(self) -> None:
+        waiting = []
+        for tp, starts, named in self._recording:
+            if self._named.get(tp, -1) < starts:
+                waiting.append((tp, starts, named))
+            elif not named.done():
+                named.set_result(None)
+        self._recording = waiting
 
 
 def _now() -> float:

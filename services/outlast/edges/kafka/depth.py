@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from outlast.core.watermark import decode
+from outlast.core.progress import decode
 from outlast.edges.kafka.beginnings import committed
 from outlast.edges.kafka.topics import partitions
 

@@ -6,7 +6,7 @@ acknowledged. What is not done is read again by whoever owns the partition next.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,12 +15,16 @@ from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 from outlast.core.errors import Released
-from outlast.core.seen import Key, Place, Seen, Sight
-from outlast.edges.codec import Codec, Record
+from outlast.core.progress import Start
+from outlast.core.quarantine import POISON
+from outlast.core.seen import Sight
+from outlast.core.watermark import End
+from outlast.edges.codec import Codec, Decoded, Record
 from outlast.edges.kafka.assignment import Assignment
+from outlast.edges.kafka.copies import Copies
 from outlast.edges.kafka.patience import Patience, SetAside, Stage
+from outlast.edges.kafka.starts import Starts
 from outlast_schemas.dead_letter import Reason
-from outlast_schemas.job import Job
 
 __all__ = ["Feed", "Room"]
 
@@ -51,6 +55,7 @@ class Feed:
         set_aside: SetAside,
         room: Room,
         may_start: Callable[[], bool],
+        starts: Starts,
     ) -> None:
         """Wire a feed; nothing runs until :meth:`run`.
 
@@ -62,24 +67,27 @@ class Feed:
             set_aside: dead-letters a job whose record or stage is at fault.
             room: per topic, how much may be in flight.
             may_start: whether anything new may start now (the way out is free).
+            starts: in what company a record may start, and what is known of earlier starts.
         """
         self.name = name
-        self.seen = Seen()
+        self._copies = Copies()
         self._assignment = assignment
         self._codec = codec
         self._patience = Patience(name, stage, set_aside, assignment.sleep)
         self._set_aside = set_aside
         self._room = room
         self._may_start = may_start
+        self._starts = starts
         self._held: dict[TopicPartition, deque[Record]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._carrying: dict[Key, asyncio.Task[None]] = {}
         self._jobs: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
         self._most = 0
         self._epoch = -1
         self._stopping = False
+        self.idle_since: float | None = None
         self.fatal: BaseException | None = None
+        assignment.lent.watch(self._returned)
 
     @property
     def in_flight(self) -> int:
@@ -117,7 +125,17 @@ class Feed:
         """After a rebalance all is read again from where it is not done."""
         if self._epoch != self._assignment.epoch:
             self._epoch = self._assignment.epoch
+            for tp in self._held:
+                self._starts.stands_back(tp)
             self._held = {}
+            records = self._assignment.records
+            self._copies.review(
+                records.owned.__contains__,
+                lambda tp, offset: records.marks[tp].is_lent(offset),
+                records.is_done,
+            )
+        for tp in self._assignment.sought_back():
+            self._held.pop(tp, None)
 
     def _wanted(self) -> list[TopicPartition]:
         """Partitions with room and nothing held; a partition that is held is not asked again."""
@@ -148,7 +166,10 @@ class Feed:
         # was read after it, and whoever drops that never sees it again.
         self._drop_stale()
         for tp, records in fetched.items():
-            self._held[tp] = deque(await self._assignment.without_holes(tp, records))
+            whole = await self._assignment.without_holes(tp, records)
+            if self._epoch != self._assignment.epoch:
+                return  # what is left was read before the partitions were sought anew
+            self._held[tp] = deque(whole)
 
     def _dispatch_held(self) -> None:
         """One record of each partition in turn, while there is room."""
@@ -159,18 +180,33 @@ class Feed:
     def _dispatch_next(self, tp: TopicPartition) -> bool:
         """Dispatch one; false when the partition has to stand back."""
         held = self._held[tp]
-        if not self._has_room(tp.topic) or not self._assignment.may_admit(tp, held[0].offset):
+        if not self._has_room(tp.topic):
             return False
-        self._dispatch(tp, held.popleft())
+        if not self._assignment.records.may_admit(tp, held[0].offset):
+            return False
+        if not self._dispatch(tp, held[0]):
+            return False
+        held.popleft()
         return bool(held)
 
-    def _dispatch(self, tp: TopicPartition, record: Record) -> None:
-        if self._assignment.is_done(tp, record.offset):
-            self._remember(record)
-            return
-        if not self._assignment.admit(tp, record.offset):
-            return
-        task = asyncio.create_task(self._carry(tp, record))
+    def _dispatch(self, tp: TopicPartition, record: Record) -> bool:
+        """Run it, or pass it over; false when it has to wait for others to end."""
+        records, offset = self._assignment.records, record.offset
+        start = records.start(tp, offset)
+        if start.runner is not None:
+            if start.runner != records.me:
+                self._copies.lent(tp, offset, self._codec.decode(record).job)
+        elif records.is_done(tp, offset):
+            self._copies.remember(self._codec.decode(record).job)
+        elif self._starts.may_start(tp, offset, start.unclean):
+            records.admit(tp, offset)
+            self._run(tp, record, start)
+        else:
+            return False
+        return True
+
+    def _run(self, tp: TopicPartition, record: Record, start: Start) -> None:
+        task = asyncio.create_task(self._carry(tp, record, start))
         size = len(record.value or b"")
         self._tasks.add(task)
         self._jobs[tp.topic] += 1
@@ -185,52 +221,62 @@ class Feed:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fatal = self.fatal or error
 
-    def _remember(self, record: Record) -> Sight:
-        decoded = self._codec.decode(record)
-        return self.seen.look(*_identity(decoded.job))
-
-    async def _carry(self, tp: TopicPartition, record: Record) -> None:
+    async def _carry(self, tp: TopicPartition, record: Record, start: Start) -> None:
         """One record, from admitted to done."""
-        decoded = self._codec.decode(record)
-        key, place, body = _identity(decoded.job)
+        records, offset = self._assignment.records, record.offset
+        life = records.life(tp)
         try:
-            match await self._sight(key, place, body):
-                case Sight.NEW:
-                    await self._patience.carry(decoded.job, decoded.fault)
-                case Sight.CONFLICT:
-                    detail = "the id was published before with another body"
-                    await self._set_aside(decoded.job, Reason.CONFLICT, detail)
-                case Sight.COPY:
-                    log.debug("feed.copy_dropped", feed=self.name, job_id=decoded.job.id)
-        except (Released, asyncio.CancelledError):
-            self.seen.forget(key, place)
-            self._assignment.release(tp, record.offset)
-            return
+            if self._starts.must_be_recorded(start):
+                await records.commits.recorded(tp)
+            await self._move(record, start)
+        except (Released, asyncio.CancelledError) as end:
+            cut = not isinstance(end, Released)
+            if records.release(tp, offset, life, cut=cut):
+                self._assignment.read_again(tp)
+        else:
+            # After the stage returned, so after its outputs were acknowledged: the guarantee.
+            records.done(tp, offset, life)
         finally:
-            if self._carrying.get(key) is asyncio.current_task():
-                del self._carrying[key]
-        # After the stage returned, so after its outputs were acknowledged: the guarantee.
-        self._assignment.done(tp, record.offset)
+            self._starts.ended(tp, offset)
 
-    async def _sight(self, key: Key, place: Place, body: Hashable) -> Sight:
-        """What the record is; what repeats one that still runs here waits for how that ends.
+    async def _move(self, record: Record, start: Start) -> None:
+        """Return when the job's next record is acknowledged, or when it needs none."""
+        decoded = self._codec.decode(record)
+        try:
+            await self._set_going(decoded, await self._copies.sight(decoded.job), start)
+        except (Released, asyncio.CancelledError):
+            self._copies.gave_up(decoded.job)
+            raise
+        finally:
+            self._copies.ended(decoded.job)
 
-        Done must always mean that what follows is written: were the copy done before its first,
-        and the first then given up, nobody would run either.
-        """
-        while (sight := self.seen.look(key, place, body)) is not Sight.NEW:
-            first = self._carrying.get(key)
-            if first is None or first is asyncio.current_task():
-                return sight
-            await asyncio.wait({first})
-        if (task := asyncio.current_task()) is not None:
-            self._carrying[key] = task
-        return sight
+    async def _set_going(self, decoded: Decoded, sight: Sight, start: Start) -> None:
+        job = decoded.job
+        match sight:
+            case Sight.COPY:
+                log.debug("feed.copy_dropped", feed=self.name, job_id=job.id)
+            case Sight.CONFLICT:
+                detail = "the id was published before with another body"
+                await self._set_aside(job, Reason.CONFLICT, detail)
+            case Sight.NEW if start.unclean >= POISON:
+                detail = f"its process died {start.unclean} times over it, the last time alone"
+                log.error("feed.poison", feed=self.name, job_id=job.id, unclean=start.unclean)
+                await self._set_aside(job, Reason.POISON, detail)
+            case Sight.NEW:
+                await self._patience.carry(job, decoded.fault)
+
+    def _returned(self, tp: TopicPartition, offset: int, end: End | None) -> None:
+        """What another process ran came back."""
+        self._copies.returned(tp, offset, is_done=end is End.DONE)
+
+    def stop(self) -> None:
+        """Take nothing new from here on."""
+        self._stopping = True
+        self.wake()
 
     async def drain(self, seconds: float) -> int:
         """Take nothing new, let what runs end; returns how many were cut off."""
-        self._stopping = True
-        self.wake()
+        self.stop()
         cut: set[asyncio.Task[None]] = set()
         if self._tasks:
             _, cut = await asyncio.wait(self._tasks, timeout=seconds)
@@ -239,14 +285,3 @@ class Feed:
         if cut:
             await asyncio.wait(cut)
         return len(cut)
-
-
-def _identity(job: Job) -> tuple[Key, Place, Hashable]:
-    """What tells copies: key and place; the body only where the same id may come with another."""
-    state, origin = job.state, job.origin
-    body = hash(job.body) if state.hop == 0 else None
-    return (
-        (job.id, state.replays, state.hop),
-        (origin.topic, origin.partition, origin.offset),
-        body,
-    )

@@ -31,6 +31,17 @@ class Holes:
         self._expected[tp] = offset
         self._sought.pop(tp, None)
 
+    def expected(self, tp: TopicPartition) -> int:
+        """Which offset comes next."""
+        return self._expected[tp]
+
+    def began_anew(self, tp: TopicPartition, first: int) -> bool:
+        """Whether what was fetched lies below what was asked for: no fetch of one log does that.
+
+        The client was told that the offset is out of range, and began at the log's start.
+        """
+        return first < self._expected[tp]
+
     async def checked(
         self, consumer: AIOKafkaConsumer, tp: TopicPartition, records: Sequence[Record]
     ) -> tuple[Sequence[Record], int | None]:
@@ -41,6 +52,8 @@ class Holes:
             consumer.seek(tp, expected)
             return (), None
         lost = await self._lost(consumer, tp, expected, first) if first > expected else None
+        if self._expected[tp] != expected:
+            return (), None  # sought anew meanwhile
         self._expected[tp] = records[-1].offset + 1
         return records, lost
 

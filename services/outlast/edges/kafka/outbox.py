@@ -2,30 +2,45 @@
 
 It never gives up and never raises for a stage to run again: a call that has ended is not called
 again because a send was slow. While sends fail, :attr:`Outbox.is_blocked` holds the feeds back.
+A send without an answer is unknown, not failed: only a refusal makes it be sent again.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
-import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from outlast.core.lifecycle import Outgoing
 from outlast.edges.clock import BrokerClock
 from outlast.edges.codec import Codec, Encoded
+from outlast.edges.kafka import private
+from outlast.edges.logs import Log
 from outlast_schemas.job import Job
 
 __all__ = ["Outbox"]
 
-log = structlog.get_logger()
+log = Log(__name__)
 
 SLOW_SECONDS: Final = 5.0
 """A send that takes longer than this is an alarm, not an error: it may still be acknowledged."""
 AGAIN_SECONDS: Final = 1.0
+MOST_AGAIN_SECONDS: Final = 4.0
+ENTER_SECONDS: Final = 20.0
+"""For a topic that the client does not know yet; a client closed meanwhile would never tell."""
+REBUILD_SECONDS: Final = 30.0
+"""A producer that starts asks one broker after the other, eight seconds each."""
+REPEAT_SECONDS: Final = 10.0
+"""The same refusal of the same topic is said once in so many seconds, an alarm in six times that.
+
+Thousands of records may wait for one cause.
+"""
+APPEND_TIME: Final = 1
+"""The type of a timestamp that the broker has set."""
 
 
 class Outbox:
@@ -55,11 +70,16 @@ class Outbox:
         self._largest = largest
         self._too_large = too_large
         self._producer = build()
-        self._rebuilding = asyncio.Lock()
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._rebuilding: asyncio.Task[None] | None = None
+        self._retiring: dict[asyncio.Task[None], AIOKafkaProducer] = {}
         self._refused = 0
         self._tickets = count()
-        self._pending: OrderedDict[int, float] = OrderedDict()
+        self._pending: OrderedDict[int, tuple[float, str]] = OrderedDict()
+        self._left_behind: set[int] = set()
+        self._next_look: asyncio.TimerHandle | None = None
+        self._blocked_since: float | None = None
+        self._alarmed_at = 0.0
+        self._said: dict[tuple[str, str, str], tuple[float, int]] = {}
 
     @property
     def is_blocked(self) -> bool:
@@ -68,10 +88,11 @@ class Outbox:
 
     @property
     def oldest_seconds(self) -> float:
-        """How long the oldest send has been waiting for its ack."""
-        if not self._pending:
-            return 0.0
-        return asyncio.get_running_loop().time() - next(iter(self._pending.values()))
+        """For how long the oldest write has not been acknowledged."""
+        return _now() - self._oldest()[0] if self._pending else 0.0
+
+    def _oldest(self) -> tuple[float, str]:
+        return next(iter(self._pending.values()))
 
     async def start(self) -> None:
         """Connect."""
@@ -79,78 +100,195 @@ class Outbox:
 
     async def stop(self) -> None:
         """Flush and disconnect, as far as that goes within five seconds."""
-        leaving = [asyncio.ensure_future(self._producer.stop()), *self._retiring]
-        _, stuck = await asyncio.wait(leaving, timeout=SLOW_SECONDS)
+        if self._next_look is not None:
+            self._next_look.cancel()
+        if self._rebuilding is not None and not self._rebuilding.done():
+            self._rebuilding.cancel()
+            await asyncio.wait({self._rebuilding})
+        self._retire(self._producer)
+        await asyncio.wait(set(self._retiring), timeout=SLOW_SECONDS)
+        stuck = dict(self._retiring)
+        if stuck:
+            log.error("outbox.not_flushed", producers=len(stuck), records=len(self._pending))
         for task in stuck:
             task.cancel()
+        await asyncio.gather(*map(private.abandon, stuck.values()))
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         """Return when all are acknowledged, one after the other in this order."""
         for record in records:
             encoded = self._codec.encode(record, self._clock.now())
-            if encoded.size <= self._largest:
+            if self._fits(encoded):
                 await self.write(encoded)
                 continue
             for instead in self._too_large(record.job):
                 await self.write(self._codec.encode(instead, self._clock.now()))
 
+    def _fits(self, record: Encoded) -> bool:
+        """As the client counts, and the broker: a batch of this one record, with its framing."""
+        return private.batch_bytes(record.key, record.value, record.headers) <= self._largest
+
     async def write(self, record: Encoded) -> None:
-        """Return when the record is acknowledged, however long that takes."""
-        if await self._sent(record):
-            return
-        self._refused += 1
+        """Return when the record is acknowledged, however long that takes.
+
+        Whoever is cancelled while waiting does not know whether it was written: it may be.
+        """
+        ticket = next(self._tickets)
+        self._pending[ticket] = (_now(), record.topic)
+        if self._next_look is None:
+            self._next_look = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._look)
         try:
-            while not await self._sent_after(AGAIN_SECONDS, record):
-                continue
+            if not await self._tried(ticket, record):
+                await self._insisted(ticket, record)
+        finally:
+            if ticket not in self._left_behind:
+                del self._pending[ticket]
+
+    async def _insisted(self, ticket: int, record: Encoded) -> None:
+        self._refused += 1
+        seconds = AGAIN_SECONDS
+        try:
+            while True:
+                await asyncio.sleep(seconds)
+                if await self._tried(ticket, record):
+                    return
+                seconds = min(2 * seconds, MOST_AGAIN_SECONDS)
         finally:
             self._refused -= 1
 
-    async def _sent_after(self, seconds: float, record: Encoded) -> bool:
-        await asyncio.sleep(seconds)
-        return await self._sent(record)
-
-    async def _sent(self, record: Encoded) -> bool:
-        ticket = next(self._tickets)
-        self._pending[ticket] = asyncio.get_running_loop().time()
-        try:
-            return await self._tried(record)
-        finally:
-            del self._pending[ticket]
-
-    async def _tried(self, record: Encoded) -> bool:
+    async def _tried(self, ticket: int, record: Encoded) -> bool:
         producer = self._producer
         try:
-            ack = await producer.send(
-                record.topic, record.value, key=record.key, headers=record.headers
-            )
-        except KafkaError as error:
-            # It never entered the producer: no sequence number is lost, nothing to rebuild.
-            log.error("outbox.not_taken", topic=record.topic, error=type(error).__name__)
+            ack = await _entered(producer, record)
+        except (KafkaError, TimeoutError) as error:
+            # It never entered the producer: no sequence number is lost.
+            self._say("outbox.not_taken", record.topic, error)
+            if private.producer_stands_still(producer) is not None:
+                await self._replaced(producer)
             return False
         try:
-            meta = await ack
+            meta = await self._answered(ticket, producer, record.topic, ack)
         except KafkaError as error:
-            log.error("outbox.refused", topic=record.topic, error=type(error).__name__)
-            await self._rebuild(producer)
+            self._say("outbox.refused", record.topic, error)
+            await self._replaced(producer)
             return False
-        self._clock.learn(meta.timestamp)
+        if meta.timestamp_type == APPEND_TIME:
+            self._clock.learn(meta.timestamp)
         return True
 
-    async def _rebuild(self, broken: AIOKafkaProducer) -> None:
+    async def _answered(
+        self, ticket: int, producer: AIOKafkaProducer, topic: str, ack: "asyncio.Future[Any]"
+    ) -> Any:
+        try:
+            return await asyncio.shield(ack)
+        except asyncio.CancelledError:
+            # Nobody waits any more, but it is on its way, and its refusal would break the rest.
+            self._left_behind.add(ticket)
+            ack.add_done_callback(partial(self._answered_late, ticket, producer, topic))
+            raise
+
+    def _answered_late(
+        self, ticket: int, producer: AIOKafkaProducer, topic: str, ack: "asyncio.Future[Any]"
+    ) -> None:
+        self._left_behind.discard(ticket)
+        del self._pending[ticket]
+        error = None if ack.cancelled() else ack.exception()
+        if error is not None:
+            self._say("outbox.refused", topic, error)
+            self._rebuild_soon(producer)
+
+    async def _replaced(self, broken: AIOKafkaProducer) -> None:
         """After any refusal an idempotent producer answers OutOfOrderSequenceNumber for ever."""
-        async with self._rebuilding:
-            if self._producer is not broken:
-                return
+        rebuilding = self._rebuild_soon(broken)
+        if rebuilding is not None:
+            await asyncio.shield(rebuilding)
+
+    def _rebuild_soon(self, broken: AIOKafkaProducer) -> "asyncio.Task[None] | None":
+        """In a task of its own: whoever was refused may be cancelled, a half-built one may not."""
+        if self._producer is not broken:
+            return None
+        if self._rebuilding is None or self._rebuilding.done():
+            self._rebuilding = asyncio.ensure_future(self._rebuild(broken))
+        return self._rebuilding
+
+    async def _rebuild(self, broken: AIOKafkaProducer) -> None:
+        fresh: AIOKafkaProducer | None = None
+        try:
             fresh = self._build()
-            try:
+            async with asyncio.timeout(REBUILD_SECONDS):
                 await fresh.start()
-            except KafkaError as error:
-                log.error("outbox.unreachable", error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001  # whatever it is, those who wait must try again
+            log.error("outbox.not_rebuilt", error=type(error).__name__)
+            if fresh is not None:
                 await fresh.stop()
-                return
-            self._producer = fresh
+            return
+        except asyncio.CancelledError:
+            if fresh is not None:
+                await fresh.stop()
+            raise
+        self._producer = fresh
         log.warning("outbox.rebuilt")
-        # No time limit: what is still pending in it is unknown, not failed, and is waited for.
-        task = asyncio.ensure_future(broken.stop())
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        self._retire(broken)
+
+    def _retire(self, producer: AIOKafkaProducer) -> None:
+        """No time limit: what is still pending in it is unknown, not failed, and is waited for."""
+        if private.producer_stands_still(producer) is not None:
+            private.fail_pending(producer)
+        task = asyncio.ensure_future(_closed(producer))
+        self._retiring[task] = producer
+        task.add_done_callback(self._retiring.pop)
+
+    def _look(self) -> None:
+        """The alarm: once when a write is slow, each minute while it is, and when all goes on."""
+        self._next_look = None
+        if self.is_blocked:
+            self._alarm()
+            for producer in self._retiring.values():
+                if private.producer_stands_still(producer) is not None:
+                    private.fail_pending(producer)
+            if private.producer_stands_still(self._producer) is not None:
+                self._rebuild_soon(self._producer)
+        elif self._blocked_since is not None:
+            log.warning("outbox.goes_on", blocked_seconds=round(_now() - self._blocked_since, 1))
+            self._blocked_since = None
+        if self._pending:
+            left = AGAIN_SECONDS if self.is_blocked else SLOW_SECONDS - self.oldest_seconds
+            self._next_look = asyncio.get_running_loop().call_later(max(left, 0.1), self._look)
+
+    def _alarm(self) -> None:
+        if self._blocked_since is not None and _now() - self._alarmed_at < 6 * REPEAT_SECONDS:
+            return
+        since, topic = self._oldest()
+        self._blocked_since = self._blocked_since or since
+        self._alarmed_at = _now()
+        seconds = round(_now() - since, 1)
+        log.error("outbox.slow", topic=topic, seconds=seconds, records=len(self._pending))
+
+    def _say(self, event: str, topic: str, error: BaseException) -> None:
+        which = (event, topic, type(error).__name__)
+        since, more = self._said.get(which, (-REPEAT_SECONDS, 0))
+        if _now() - since < REPEAT_SECONDS:
+            self._said[which] = (since, more + 1)
+            return
+        self._said[which] = (_now(), 0)
+        log.error(event, topic=topic, error=which[2], more_like_it=more)
+
+
+async def _entered(producer: AIOKafkaProducer, record: Encoded) -> Any:
+    """Hand it to the producer: the future of its answer. Cancelled meanwhile, it never enters."""
+    entering = producer.send(record.topic, record.value, key=record.key, headers=record.headers)
+    if producer.client.cluster.partitions_for_topic(record.topic):
+        return await entering
+    async with asyncio.timeout(ENTER_SECONDS):
+        return await entering
+
+
+async def _closed(producer: AIOKafkaProducer) -> None:
+    try:
+        await producer.stop()
+    except (KafkaError, OSError) as error:
+        log.warning("outbox.not_closed", error=type(error).__name__)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

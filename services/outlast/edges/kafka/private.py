@@ -7,30 +7,46 @@ loading for one that knows of no commits; nothing public tells that a background
 static member cannot leave its group.
 """
 
+import asyncio
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
+    KafkaError,
     NotCoordinatorForGroupError,
     for_code,
 )
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from outlast.edges.logs import Log
 
 __all__ = [
+    "abandon",
+    "batch_bytes",
     "check",
     "commit",
     "committed",
+    "consume_error",
+    "fail_pending",
     "forget_instance",
     "generation",
+    "is_buffered",
     "metadata",
+    "position",
+    "producer_stands_still",
     "stands_still",
+    "take_error",
 ]
+
+
+log = Log(__name__)
 
 
 def check() -> None:
@@ -40,7 +56,7 @@ def check() -> None:
     wanted = list(inspect.signature(GroupCoordinator._do_commit_offsets).parameters)
     if wanted != ["self", "assignment", "offsets"]:
         raise RuntimeError(f"aiokafka's _do_commit_offsets takes {wanted}")
-    for name in ("_send_req", "coordinator_dead", "ensure_coordinator_known"):
+    for name in ("_send_req", "check_errors", "coordinator_dead", "ensure_coordinator_known"):
         if not hasattr(GroupCoordinator, name):
             raise RuntimeError(f"this aiokafka has no GroupCoordinator.{name}")
     if not inspect.iscoroutinefunction(AIOKafkaAdminClient._send_request):
@@ -116,6 +132,27 @@ def forget_instance(consumer: AIOKafkaConsumer) -> None:
         _coordinator(consumer)._group_instance_id = None
 
 
+def request_rejoin(consumer: AIOKafkaConsumer) -> None:
+    """Ask for a rebalance: the group agrees anew as soon as its members' heartbeats tell them."""
+    coordinator = _coordinator(consumer)
+    if coordinator is not None:
+        coordinator.request_rejoin()
+
+
+def consume_error(consumer: AIOKafkaConsumer) -> None:
+    """Let the coordinator go on after an error: it stands still until somebody has heard it.
+
+    A worker that has no room asks for no records, and would hear it minutes later.
+    """
+    coordinator = _coordinator(consumer)
+    if coordinator is None or coordinator._coordination_task.done():
+        return
+    try:
+        coordinator.check_errors()
+    except KafkaError as error:
+        log.warning("feed.coordination_failed", error=str(error)[:200])
+
+
 def stands_still(consumer: AIOKafkaConsumer) -> str | None:
     """Which background task of the consumer died without telling anybody, if one did."""
     fetcher = consumer._fetcher
@@ -126,6 +163,76 @@ def stands_still(consumer: AIOKafkaConsumer) -> str | None:
     if coordination is not None and coordination.done():
         return "coordinator"
     return None
+
+
+def take_error(consumer: AIOKafkaConsumer) -> KafkaError | None:
+    """What the coordinator stands still for until somebody hears of it; it goes on then.
+
+    It is ``getmany`` that hears of it else, and a feed without partitions does not call that.
+    """
+    coordinator = _coordinator(consumer)
+    if coordinator is None or coordinator._pending_exception is None:
+        return None
+    try:
+        coordinator.check_errors()
+    except KafkaError as error:
+        return error
+    return None
+
+
+def position(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
+    """The next offset to read; nothing while that is being found out, or when it is not ours.
+
+    The public ``position()`` waits until there is one.
+    """
+    if not consumer._subscription.is_assigned(tp):
+        return None
+    state = consumer._subscription.subscription.assignment.state_value(tp)
+    return int(state.position) if state.has_valid_position else None
+
+
+def is_buffered(consumer: AIOKafkaConsumer, tp: TopicPartition) -> bool:
+    """Whether records of the partition were fetched that nobody has asked for."""
+    return tp in consumer._fetcher._records
+
+
+def producer_stands_still(producer: AIOKafkaProducer) -> str | None:
+    """Which background task of a started producer died without telling anybody, if one did."""
+    for name, task in (
+        ("sender", producer._sender.sender_task),
+        ("metadata", producer.client._sync_task),
+    ):
+        if task is not None and task.done():
+            return name
+    return None
+
+
+def fail_pending(producer: AIOKafkaProducer) -> None:
+    """Fail what waits in a producer that stands still, and all that would be sent with it."""
+    producer._message_accumulator.fail_all(KafkaError("the producer stands still"))
+    waiting = producer.client._md_update_fut
+    if waiting is not None and not waiting.done():
+        waiting.set_result(False)  # nobody else would, and what closes the producer waits for it
+
+
+async def abandon(producer: AIOKafkaProducer) -> None:
+    """Disconnect a producer whose ``stop()`` was given up; what it still held is unknown."""
+    sender, client = producer._sender.sender_task, producer.client
+    # Closing, it would ask for news of the cluster, and nobody is left to bring them.
+    client._md_update_fut = asyncio.get_running_loop().create_future()
+    client._md_update_fut.set_result(False)
+    if sender is not None:
+        sender.cancel()
+    await client.close()
+    if sender is not None:
+        await asyncio.wait({sender}, timeout=1.0)
+
+
+def batch_bytes(
+    key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
+) -> int:
+    """An upper bound of a batch of this one record, as the producer and the broker count it."""
+    return int(DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, list(headers)))
 
 
 def _coordinator(consumer: AIOKafkaConsumer) -> Any:

@@ -68,7 +68,7 @@ class ResultStream:
             look_back_ms=0,
         )
         self._held: dict[TopicPartition, deque[Any]] = {}
-        self._handed_out: set[tuple[TopicPartition, int]] = set()
+        self._handed_out: set[tuple[TopicPartition, int, int]] = set()
         self._epoch = -1
         self._seen = Seen()
         self._given: Result | None = None
@@ -194,7 +194,7 @@ class ResultStream:
         if not self._assignment.is_open:
             return None
         for tp, records in self._held.items():
-            if self._assignment.may_admit(tp, records[0].offset):
+            if self._assignment.records.may_admit(tp, records[0].offset):
                 record = records.popleft()
                 if not records:
                     del self._held[tp]
@@ -221,7 +221,10 @@ class ResultStream:
             return
         self._drop_stale()
         for tp, records in batches.items():
-            if whole := await self._assignment.without_holes(tp, records):
+            whole = await self._assignment.without_holes(tp, records)
+            if self._epoch != self._assignment.epoch:
+                return  # what is left was read before the partitions were sought anew
+            if whole:
                 self._held[tp] = deque(whole)
 
     def _raise_fatal(self) -> None:
@@ -233,15 +236,17 @@ class ResultStream:
     def _admitted(self, record: Any) -> Result | None:
         """The result to hand out, unless it is done, under way here, or a repeat of one."""
         tp, offset = TopicPartition(record.topic, record.partition), record.offset
-        if self._assignment.is_done(tp, offset) or not self._assignment.admit(tp, offset):
+        records = self._assignment.records
+        if records.is_done(tp, offset) or not records.admit(tp, offset):
             return None
+        life = records.life(tp)
         result = result_of(record)
         if result is None:
             log.warning("results.foreign_record", partition=tp.partition, offset=offset)
         elif self._is_new(result, record):
-            self._handed_out.add((tp, offset))
-            return acknowledged_by(result, partial(self._acknowledge, tp, offset))
-        self._assignment.done(tp, offset)
+            self._handed_out.add((tp, offset, life))
+            return acknowledged_by(result, partial(self._acknowledge, tp, offset, life))
+        records.done(tp, offset, life)
         return None
 
     def _is_new(self, result: Result, record: Any) -> bool:
@@ -249,10 +254,10 @@ class ResultStream:
         place = (record.topic, record.partition, record.offset)
         return self._seen.look(key, place) is Sight.NEW
 
-    def _acknowledge(self, tp: TopicPartition, offset: int) -> None:
-        if (tp, offset) in self._handed_out and not self._is_closed:
-            self._handed_out.remove((tp, offset))
-            self._assignment.done(tp, offset)
+    def _acknowledge(self, tp: TopicPartition, offset: int, life: int) -> None:
+        if (tp, offset, life) in self._handed_out and not self._is_closed:
+            self._handed_out.remove((tp, offset, life))
+            self._assignment.records.done(tp, offset, life)
             self._assignment.changed.set()
 
 

@@ -6,7 +6,7 @@ commits the position of everything handed out); the feed drives the consumer und
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 import structlog
@@ -23,6 +23,7 @@ from faststream.security import (
 
 from outlast.edges.kafka import private
 from outlast.edges.kafka.connection import fetch_bytes, named
+from outlast.edges.kafka.membership import Membership
 from outlast.edges.kafka.security import tls, token_provider
 from outlast.edges.settings import Kafka
 from outlast_schemas.vitals import Vitals
@@ -117,6 +118,7 @@ def feed_subscriber(
     group: str,
     instance: str,
     listener: ConsumerRebalanceListener,
+    membership: Membership,
 ) -> Subscriber:
     """The consumer of a feed: a static member that commits nothing by itself."""
     return Subscriber(
@@ -126,6 +128,7 @@ def feed_subscriber(
             group_instance_id=instance,
             ack_policy=AckPolicy.MANUAL,
             listener=listener,
+            partition_assignment_strategy=cast(Any, [membership]),  # an instance serves as a class
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             fetch_max_wait_ms=100,

@@ -1,0 +1,112 @@
+"""What repeats what: a record read twice at two offsets runs once.
+
+A copy is dropped only once its first is done, here or at another worker: were it dropped before,
+and the first then given up, nobody would run either.
+"""
+
+import asyncio
+from collections.abc import Callable, Hashable
+
+from aiokafka import TopicPartition
+
+from outlast.core.errors import Released
+from outlast.core.seen import Key, Place, Seen, Sight
+from outlast_schemas.job import Job
+
+__all__ = ["Copies", "identity"]
+
+
+class Copies:
+    """The memory of one feed, and who waits for whom."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._seen = Seen()
+        self._firsts: dict[Key, asyncio.Future[None]] = {}
+        self._lent: dict[tuple[TopicPartition, int], tuple[Key, asyncio.Future[None]]] = {}
+
+    def remember(self, job: Job) -> None:
+        """It is done: what repeats it is a copy."""
+        self._seen.look(*identity(job))
+
+    async def sight(self, job: Job) -> Sight:
+        """What the record is. Of what is new, this task is the first from now on.
+
+        What repeats one that still runs waits for how that ends. Raises ``Released`` when that
+        cannot be told here any more.
+        """
+        key, place, body = identity(job)
+        task = asyncio.current_task()
+        while (sight := self._seen.look(key, place, body)) is not Sight.NEW:
+            first = self._firsts.get(key)
+            if first is None or first is task:
+                return sight
+            await asyncio.wait({first})
+            if not first.cancelled() and isinstance(first.exception(), Released):
+                raise Released
+        if task is not None:
+            self._firsts[key] = task
+        return sight
+
+    def gave_up(self, job: Job) -> None:
+        """It was not done: what comes next is no copy of it."""
+        key, place, _ = identity(job)
+        self._seen.forget(key, place)
+
+    def ended(self, job: Job) -> None:
+        """This task is through with it."""
+        key = identity(job)[0]
+        if self._firsts.get(key) is asyncio.current_task():
+            del self._firsts[key]
+
+    def lent(self, tp: TopicPartition, offset: int, job: Job) -> None:
+        """Another process runs it."""
+        key, place, body = identity(job)
+        if (tp, offset) in self._lent or self._seen.look(key, place, body) is not Sight.NEW:
+            return
+        ended = asyncio.get_running_loop().create_future()
+        self._lent[(tp, offset)] = (key, ended)
+        self._firsts.setdefault(key, ended)
+
+    def returned(self, tp: TopicPartition, offset: int, *, is_done: bool) -> None:
+        """What another process ran came back."""
+        if (lent := self._lent.pop((tp, offset), None)) is None:
+            return
+        key, ended = lent
+        if not is_done:
+            self._seen.forget(key, (tp.topic, tp.partition, offset))
+        if self._firsts.get(key) is ended:
+            del self._firsts[key]
+        ended.set_result(None)
+
+    def review(
+        self,
+        owns: Callable[[TopicPartition], bool],
+        is_lent: Callable[[TopicPartition, int], bool],
+        is_done: Callable[[TopicPartition, int], bool],
+    ) -> None:
+        """After a rebalance: what is not lent any more has ended, or is another's to know."""
+        for tp, offset in list(self._lent):
+            if not owns(tp):
+                self._lose(tp, offset)
+            elif not is_lent(tp, offset):
+                self.returned(tp, offset, is_done=is_done(tp, offset))
+
+    def _lose(self, tp: TopicPartition, offset: int) -> None:
+        key, ended = self._lent.pop((tp, offset))
+        self._seen.forget(key, (tp.topic, tp.partition, offset))
+        if self._firsts.get(key) is ended:
+            del self._firsts[key]
+        ended.set_exception(Released())
+        ended.exception()  # nobody may be waiting for it
+
+
+def identity(job: Job) -> tuple[Key, Place, Hashable]:
+    """What tells copies: key and place; the body only where the same id may come with another."""
+    state, origin = job.state, job.origin
+    body = hash(job.body) if state.hop == 0 else None
+    return (
+        (job.id, state.replays, state.hop),
+        (origin.topic, origin.partition, origin.offset),
+        body,
+    )
