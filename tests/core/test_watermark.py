@@ -1,12 +1,22 @@
-"""The tracker of a partition against plain sets: nothing lost, nothing run twice, no step back."""
+"""The tracker of a partition, and several owners of one: nothing lost, nothing run twice."""
+
+from collections.abc import Callable
+from typing import Final, cast
 
 import pytest
-from hypothesis import example, given, settings
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from outlast.core.progress import MAX_METADATA, Progress, decode, encode
-from outlast.core.watermark import FULL, Watermark
+from outlast.core.progress import IDLE, MAX_METADATA, Progress, Start, decode, encode
+from outlast.core.quarantine import POISON
+from outlast.core.watermark import FULL, End, Watermark
+from outlast.edges.codec import Encoded
+from outlast.edges.kafka.lending import Lending
+from outlast.edges.kafka.lent import Lent
+from outlast.edges.kafka.membership import Membership
+from outlast.edges.kafka.records import NOBODY, Records
 
 
 def a_watermark(*open_: int, high: int = 10) -> Watermark:
@@ -174,78 +184,6 @@ def test_nothing_is_closed_when_the_log_still_holds_all() -> None:
     assert watermark.low == 2
 
 
-progresses = st.builds(
-    lambda low, deltas, more: Progress(
-        low,
-        low + sum(deltas) + more,
-        tuple(low + sum(deltas[:n]) for n in range(len(deltas) + 1)),
-    ),
-    low=st.integers(0, 2**62),
-    deltas=st.lists(st.one_of(st.integers(1, 300), st.integers(1, 2**40)), max_size=60),
-    more=st.integers(1, 2**40),
-)
-
-
-@given(progresses)
-@example(Progress(0, 1, (0,)))
-@example(Progress(0, 128, (0, 127)))
-@example(Progress(0, 129, (0, 128)))
-@example(Progress(0, 16_385, (0, 16_384)))
-def test_what_is_committed_is_read_back(progress: Progress) -> None:
-    assert decode(progress.low, encode(progress)) == progress
-
-
-@pytest.mark.parametrize("metadata", ["", None])
-def test_no_metadata_means_that_all_below_the_offset_is_done(metadata: str | None) -> None:
-    assert decode(7, metadata) == Progress(7, 7)
-    assert encode(Progress(7, 7)) == ""
-
-
-@pytest.mark.parametrize(
-    "metadata",
-    [
-        "x",
-        "o1",
-        "o1.",
-        "o2.AQ==",
-        "o1.AQ",
-        "o1.A===",
-        "o1.!!!!",
-        "o1.AQ==\n",
-        "o1.é",
-        # a number without an end
-        "o1.gA==",
-        # nothing is open, yet the list is there
-        "o1.AA==",
-        # an offset twice
-        "o1.BQA=",
-        # an offset at the high end, which is not below it
-        "o1.AgI=",
-    ],
-)
-def test_damaged_metadata_is_a_value_error(metadata: str) -> None:
-    with pytest.raises(ValueError):
-        decode(0, metadata)
-
-
-@given(
-    st.one_of(
-        st.text(max_size=40),
-        st.text(alphabet="ABCDwxyz0189+/=", max_size=40).map(lambda tail: f"o1.{tail}"),
-        st.binary(max_size=30).map(lambda raw: f"o1.{raw.hex()}"),
-    )
-)
-def test_damaged_metadata_never_raises_anything_else(metadata: str) -> None:
-    try:
-        progress = decode(100, metadata)
-    except ValueError:
-        return
-
-    assert list(progress.incomplete) == sorted(set(progress.incomplete))
-    assert all(progress.low <= offset < progress.high for offset in progress.incomplete)
-    assert progress.incomplete[:1] in ((), (100,))
-
-
 @pytest.mark.parametrize("gap", [1, 127, 128, 16_383, 16_384, 2_097_152, 2**40])
 def test_admission_stops_before_the_metadata_is_too_long(gap: int) -> None:
     watermark = Watermark(Progress(0, 0))
@@ -310,150 +248,472 @@ def test_a_partition_taken_over_full_stays_full() -> None:
     assert Watermark(progress).is_full
 
 
-class Partition(RuleBasedStateMachine):
-    """One partition, two processes that own it in turn, and what is true of its offsets.
+ME: Final = "host-1.0a0a0a0a"
+THEM: Final = "host-2.0b0b0b0b"
 
-    ``ended`` is the truth: jobs whose next record is acknowledged, and offsets without a record.
-    What each process knows is modelled by two plain sets, ``finished`` and ``runs``.
+
+def lent(*starts: Start, me: str = ME) -> Watermark:
+    """A tracker as a new owner begins it, with an offset from 0 on for each of these starts."""
+    return Watermark(Progress(0, len(starts), tuple(range(len(starts))), starts), me)
+
+
+def test_what_others_run_is_neither_admitted_nor_read_again() -> None:
+    watermark = lent(Start(THEM), IDLE, Start(THEM))
+    admitted = [watermark.admit(offset) for offset in range(4)]
+
+    assert admitted == [False, True, False, True]
+    assert (watermark.running, watermark.lent) == (2, 2)
+    assert (watermark.position, watermark.lowest_lent) == (4, 0)
+    assert [watermark.is_lent(offset) for offset in range(4)] == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [(End.DONE, None), (End.RELEASED, IDLE), (End.CUT, Start(cut=True))],
+)
+def test_what_others_ran_comes_back_as_they_say(end: End, expected: Start | None) -> None:
+    watermark = lent(Start(THEM))
+
+    assert watermark.returned(0, THEM, end)
+    assert watermark.is_done(0) is (expected is None)
+    assert watermark.start(0) == (expected or IDLE)
+    assert (watermark.lent, watermark.has_waiting) == (0, expected is not None)
+
+
+@pytest.mark.parametrize("by", [ME, "host-3.0c0c0c0c", ""])
+def test_only_who_runs_it_can_say_how_it_ended(by: str) -> None:
+    watermark = lent(Start(THEM))
+
+    assert not watermark.returned(0, by, End.DONE)
+    assert not watermark.returned(7, THEM, End.DONE)
+    assert watermark.lent == 1
+
+
+@pytest.mark.parametrize(
+    ("start", "is_live", "left", "was_unclean"),
+    [
+        (Start(THEM), True, Start(THEM), False),
+        (Start(THEM, cut=True), False, Start(unclean=1, cut=True), True),
+        (Start(THEM, unclean=3), False, Start(unclean=4), True),
+        # what rests moves with its partition, and its rest is not held against it
+        (Start(THEM, resting=True, unclean=1), True, Start(unclean=1), False),
+        (Start(THEM, resting=True), False, IDLE, True),
+        (Start(unclean=2), False, Start(unclean=2), False),
+    ],
+)
+def test_what_the_dead_had_and_what_rested_is_taken_back(
+    start: Start, is_live: bool, left: Start, was_unclean: bool
+) -> None:
+    watermark = lent(start)
+
+    assert watermark.settle(lambda runner: is_live and runner == THEM) is was_unclean
+    assert watermark.start(0) == left
+
+
+def test_what_a_process_had_before_the_commit_was_read_is_its_own_to_know() -> None:
+    watermark = lent(Start(ME, unclean=1), Start(ME, resting=True))
+
+    assert not watermark.settle(lambda _: False)
+    assert [watermark.start(offset) for offset in (0, 1)] == [Start(unclean=1), IDLE]
+
+
+def test_what_is_called_in_counts_as_unclean_but_never_as_poison() -> None:
+    watermark = lent(*(Start(THEM, unclean=count) for count in range(POISON + 1)))
+
+    assert watermark.call_in() == POISON + 1
+    assert [watermark.start(offset).unclean for offset in range(POISON + 1)] == [1, 2, 3, 4, 4, 5]
+
+
+def test_history_stays_with_a_record_through_starts_rests_and_releases() -> None:
+    watermark = lent(Start(unclean=2, cut=True))
+    watermark.admit(0)
+    watermark.rest(0)
+    resting = watermark.start(0)
+    watermark.work(0)
+    working = watermark.start(0)
+    watermark.release(0)
+
+    assert resting == Start(ME, unclean=2, resting=True, cut=True)
+    assert working == Start(ME, unclean=2, cut=True)
+    assert watermark.start(0) == Start(unclean=2, cut=True)
+
+
+def test_a_release_after_a_cut_call_is_remembered() -> None:
+    watermark = lent(IDLE)
+    watermark.admit(0)
+    watermark.release(0, cut=True)
+
+    assert watermark.start(0) == Start(cut=True)
+
+
+def test_neither_rest_nor_work_nor_release_touches_what_others_run() -> None:
+    watermark = lent(Start(THEM), IDLE)
+    for offset in (0, 1, 9):
+        watermark.rest(offset)
+        watermark.work(offset)
+        watermark.release(offset, cut=True)
+
+    assert watermark.progress().starts == (Start(THEM), IDLE)
+
+
+def test_starts_are_counted_and_rests_are_none() -> None:
+    watermark = running(0, 1)
+    watermark.rest(0)
+    before = watermark.starts
+    watermark.work(0)
+
+    assert (before, watermark.starts) == (2, 3)
+
+
+def test_after_a_merge_the_commit_knows_better_who_runs_what_does_not_run_here() -> None:
+    watermark = lent(Start(THEM), IDLE, IDLE, IDLE)
+    watermark.admit(1)
+    there = (IDLE, Start(THEM), Start(THEM, cut=True), Start(ME), Start(THEM))
+    watermark.merge(Progress(0, 5, tuple(range(5)), there, THEM))
+
+    assert watermark.progress().starts == (
+        IDLE,
+        Start(ME),
+        Start(THEM, cut=True),
+        IDLE,
+        Start(THEM),
+    )
+    assert (watermark.running, watermark.lent) == (1, 2)
+
+
+TP: Final = TopicPartition("outlast.work.deepseek", 0)
+
+
+class Member:
+    """A process's claims in the group: only who lives is asked of it here."""
+
+    def __init__(self, incarnation: str) -> None:
+        self.incarnation = incarnation
+        self.live: frozenset[str] = frozenset()
+
+    def is_live(self, incarnation: str) -> bool:
+        return incarnation in self.live
+
+
+class Process:
+    """One life of one process: its real records and lending, and what truly runs in it."""
+
+    def __init__(self, incarnation: str) -> None:
+        self.me = incarnation
+        self.member = Member(incarnation)
+        self.notes = Lending("outlast.lent", cast(Callable[[], AIOKafkaConsumer], None), _nowhere)
+        self.lent = Lent(cast(Membership, self.member), self.notes)
+        self.records = Records("work", incarnation, self.lent.tell)
+        self.lent.begin(self.records, lambda _: None)
+        self.works: set[int] = set()
+        self.rests: set[int] = set()
+        self.ended: set[int] = set()
+        self.read = 0
+        self.is_frozen = False
+
+    @property
+    def runs(self) -> set[int]:
+        return self.works | self.rests
+
+    @property
+    def mark(self) -> Watermark | None:
+        return self.records.marks.get(TP)
+
+    @property
+    def is_open(self) -> bool:
+        return TP in self.records.owned and not self.records.is_between
+
+    def release(self, offset: int, *, cut: bool = False) -> None:
+        self.works.discard(offset)
+        self.rests.discard(offset)
+        self.records.release(TP, offset, 0, cut=cut)
+
+
+async def _nowhere(note: Encoded) -> None:
+    raise AssertionError(note)
+
+
+class Pool(RuleBasedStateMachine):
+    """Three processes between which one partition moves, while they die, freeze and are late.
+
+    ``ended`` is the truth: the jobs whose next record is acknowledged. ``excused`` are those that
+    may be run once more: what was in flight in, or ended unseen by, a process that died or froze.
     """
 
     def __init__(self) -> None:
-        """Begin with an empty log and the first process as its owner."""
+        """Begin with an empty log that nobody owns."""
         super().__init__()
-        self.ended: set[int] = set()
+        self.lives = 0
+        self.pool = [self._born(slot) for slot in range(3)]
         self.log_end = 0
+        self.ended: set[int] = set()
+        self.excused: set[int] = set()
         self.commit = (0, "")
-        self.owner = 0
-        self.trackers = [Watermark(Progress(0, 0)) for _ in range(2)]
-        self.finished: list[set[int]] = [set(), set()]
-        self.runs: list[set[int]] = [set(), set()]
+        self.topic: list[Encoded] = []
+        self.next_owner: Process | None = None
+        self.to_assign: list[Process] = []
 
-    @property
-    def mine(self) -> Watermark:
-        return self.trackers[self.owner]
+    def _born(self, slot: int) -> Process:
+        self.lives += 1
+        return Process(f"host-{slot}.{self.lives:08x}")
 
-    @rule(count=st.integers(1, 5), hole=st.integers(0, 300))
-    def append(self, count: int, hole: int) -> None:
-        """The log grows, now and then behind offsets that hold no record."""
-        self.ended |= set(range(self.log_end, self.log_end + hole))
-        self.log_end += hole + count
+    def _awake(self) -> list[Process]:
+        return [each for each in self.pool if not each.is_frozen]
 
-    def _next(self) -> int:
-        """The next record the owner reads: holes are skipped, as the broker does."""
-        offset = self.mine.position
-        while offset < self.log_end and offset in self.ended and not self._known(offset):
-            offset += 1
-        return offset
+    def _owner(self) -> Process | None:
+        return next((each for each in self._awake() if each.is_open), None)
 
-    def _known(self, offset: int) -> bool:
-        return offset < self.mine.high
+    def _done_there(self) -> set[int]:
+        committed = decode(*self.commit)
+        return set(range(committed.high)) - set(committed.incomplete)
 
-    @precondition(lambda self: self.mine.position < self.log_end and not self.mine.is_full)
-    @rule()
-    def admit_the_next(self) -> None:
-        offset = self._next()
-        if offset >= self.log_end:
-            return
-        high = self.mine.high
+    @rule(count=st.integers(1, 4))
+    def append(self, count: int) -> None:
+        self.log_end += count
 
-        assert offset not in self.finished[self.owner] | self.runs[self.owner]
-        assert self.mine.admit(offset)
-        self.finished[self.owner] |= set(range(high, offset))
-        self.runs[self.owner].add(offset)
+    # --- the owner's feed ---
 
-    @precondition(lambda self: self.mine.high > 0)
+    def _startable(self, owner: Process) -> list[int]:
+        assert owner.mark is not None
+        idle = [o for o in range(self.log_end) if owner.mark.start(o).runner is None]
+        return [o for o in idle if o <= owner.mark.high and not owner.mark.is_done(o)]
+
+    def _start(self, owner: Process, offset: int) -> None:
+        others = [each for each in self._awake() if each is not owner]
+
+        assert owner.records.admit(TP, offset)
+        assert offset not in self.ended or offset in self.excused, "run again"
+        assert offset in self.excused or not any(offset in each.runs for each in others), "twice"
+        owner.works.add(offset)
+
+    @precondition(lambda self: self._owner() is not None)
     @rule(data=st.data())
-    def admit_what_was_read_before(self, data: st.DataObject) -> None:
-        """Only what is neither done nor running is taken: a seek back repeats nothing."""
-        offset = data.draw(st.integers(0, self.mine.high - 1))
-        expected = offset not in self.finished[self.owner] | self.runs[self.owner]
+    def start(self, data: st.DataObject) -> None:
+        owner = self._owner()
+        assert owner is not None
+        if startable := self._startable(owner):
+            self._start(owner, data.draw(st.sampled_from(startable)))
 
-        assert self.mine.admit(offset) is expected
-        self.runs[self.owner] |= {offset} if expected else set()
-
-    @rule(process=st.integers(0, 1), data=st.data())
-    def end(self, process: int, data: st.DataObject) -> None:
-        """A job ends, be it where the partition still is or where it was."""
-        if not self.runs[process]:
-            return
-        offset = data.draw(st.sampled_from(sorted(self.runs[process])))
-        self.trackers[process].done(offset)
-        self.ended.add(offset)
-        self.runs[process].remove(offset)
-        self.finished[process].add(offset)
-
-    @rule(process=st.integers(0, 1), data=st.data())
-    def give_up(self, process: int, data: st.DataObject) -> None:
-        if not self.runs[process]:
-            return
-        offset = data.draw(st.sampled_from(sorted(self.runs[process])))
-        self.trackers[process].release(offset)
-        self.runs[process].remove(offset)
-
+    @precondition(lambda self: self._owner() is not None)
     @rule()
     def acknowledge_a_commit(self) -> None:
-        progress = self.mine.progress()
+        owner = self._owner()
+        assert owner is not None
+        self._commit(owner)
+
+    def _commit(self, owner: Process) -> None:
+        assert owner.mark is not None
+        before = self._done_there()
+        progress = owner.mark.progress()
         metadata = encode(progress)
-
-        assert progress.low >= self.commit[0]
-        assert len(metadata) <= MAX_METADATA
-        assert decode(progress.low, metadata) == progress or not metadata
         self.commit = (progress.low, metadata)
-        self.mine.encoded(metadata)
 
+        assert decode(*self.commit).says_the_same(progress)
+        assert before <= self._done_there()
+
+    # --- what runs, wherever its partition is ---
+
+    def _one(
+        self, data: st.DataObject, kind: Callable[[Process], set[int]]
+    ) -> tuple[Process, int] | None:
+        found = [(each, offset) for each in self._awake() for offset in sorted(kind(each))]
+        return data.draw(st.sampled_from(found)) if found else None
+
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        if (found := self._one(data, lambda each: each.works)) is not None:
+            process, offset = found
+            process.works.remove(offset)
+            process.ended.add(offset)
+            self.ended.add(offset)
+            process.records.done(TP, offset, 0)
+
+    @rule(data=st.data(), cut=st.booleans())
+    def give_up(self, data: st.DataObject, cut: bool) -> None:
+        if (found := self._one(data, lambda each: each.works)) is not None:
+            process, offset = found
+            process.release(offset, cut=cut)
+
+    @rule(data=st.data())
+    def rest(self, data: st.DataObject) -> None:
+        if (found := self._one(data, lambda each: each.works)) is not None:
+            process, offset = found
+            process.works.remove(offset)
+            process.rests.add(offset)
+            process.records.rest(TP, offset)
+
+    @rule(data=st.data())
+    def go_on(self, data: st.DataObject) -> None:
+        """As who rests does it: once it is agreed who owns what, and only where it is owned."""
+        if (found := self._one(data, lambda each: each.rests)) is None:
+            return
+        process, offset = found
+        if process.is_open:
+            process.rests.remove(offset)
+            process.works.add(offset)
+            process.records.work(TP, offset)
+        elif not process.records.is_between:
+            process.release(offset)
+
+    # --- notes ---
+
+    @rule(slot=st.integers(0, 2))
+    def write_notes(self, slot: int) -> None:
+        process = self.pool[slot]
+        if process.is_frozen:
+            return
+        untold, process.notes._untold = process.notes._untold, {}
+        self.topic += [process.notes._encoded(*where, ends) for where, ends in untold.items()]
+
+    @rule(slot=st.integers(0, 2), count=st.integers(1, 3))
+    def read_notes(self, slot: int, count: int) -> None:
+        if not self.pool[slot].is_frozen:
+            self._read(self.pool[slot], count)
+
+    def _read(self, process: Process, count: int) -> None:
+        for note in self.topic[process.read : process.read + count]:
+            process.read += 1
+            process.notes._heed(note.key, note.value)
+
+    @precondition(lambda self: self._owner() is not None)
     @rule()
-    def hand_over(self) -> None:
-        """The other process gets the partition, and still knows what it knew."""
-        self.owner = 1 - self.owner
-        self._take_over(decode(*self.commit))
+    def call_in(self) -> None:
+        """Who has it is alive and does not end: from then on it may be run twice."""
+        owner = self._owner()
+        assert owner is not None and owner.mark is not None
+        self.excused |= {offset for offset, _ in owner.mark.foreign()}
+        owner.lent._call_in_all(TP)
 
-    @rule()
-    def crash(self) -> None:
-        """The owner dies; what it ran and had not committed is to do again."""
-        committed = decode(*self.commit)
-        self.trackers[self.owner] = Watermark(committed)
-        self.runs[self.owner] = set()
-        self.finished[self.owner] = set(range(committed.high)) - set(committed.incomplete)
+    # --- the group ---
 
-    def _take_over(self, committed: Progress) -> None:
-        self.mine.merge(committed)
-        there = set(range(committed.high)) - set(committed.incomplete)
-        self.finished[self.owner] |= there
-        self.runs[self.owner] -= there
+    @precondition(lambda self: not self.to_assign)
+    @rule(slot=st.none() | st.integers(0, 2), is_acknowledged=st.booleans())
+    def revoke(self, slot: int | None, is_acknowledged: bool) -> None:
+        """All is taken away; what is not handed over stays where it is."""
+        owner = self._owner()
+        for process in self._awake():
+            process.records.is_between = True
+        chosen = None if slot is None else self.pool[slot]
+        if owner is not None and is_acknowledged:
+            self._commit(owner)
+        self.next_owner = owner if owner is not None and not is_acknowledged else chosen
+        self.to_assign = self._awake()
+
+    @precondition(lambda self: self.to_assign)
+    @rule(data=st.data())
+    def assign(self, data: st.DataObject) -> None:
+        process = data.draw(st.sampled_from(self.to_assign))
+        self._assign(process)
+
+    def _assign(self, process: Process) -> None:
+        self.to_assign.remove(process)
+        process.member.live = frozenset(each.me for each in self._awake())
+        records = process.records
+        owns = process is self.next_owner
+        if owns:
+            progress = decode(*self.commit)
+            self._read(process, len(self.topic))
+            records.merge(TP, progress)
+            process.lent.settle(TP, progress.writer)
+        records.own(frozenset({TP}) if owns else NOBODY)
+        records.is_between = False
+        if not owns:
+            for offset in sorted(process.rests):
+                process.release(offset)
+
+    @rule(slot=st.integers(0, 2))
+    def die(self, slot: int) -> None:
+        """And come back at once, as another incarnation."""
+        self._excuse(self.pool[slot])
+        self._leave_the_group(self.pool[slot])
+        self.pool[slot] = self._born(slot)
+        if self.to_assign:
+            self.to_assign.append(self.pool[slot])
+
+    @rule(slot=st.integers(0, 2))
+    def freeze(self, slot: int) -> None:
+        """Stand still for longer than a session: the group goes on without it."""
+        process = self.pool[slot]
+        if len(self._awake()) > 1 and not process.is_frozen:
+            self._excuse(process)
+            self._leave_the_group(process)
+            process.is_frozen = True
+            process.records.is_between = True
+
+    @precondition(lambda self: not self.to_assign)
+    @rule(slot=st.integers(0, 2))
+    def thaw(self, slot: int) -> None:
+        """It finds that it was put out, and joins again; what it ran, it runs on."""
+        self.pool[slot].is_frozen = False
+
+    def _excuse(self, process: Process) -> None:
+        self.excused |= process.works | process.rests | (process.ended - self._done_there())
+
+    def _leave_the_group(self, process: Process) -> None:
+        if process in self.to_assign:
+            self.to_assign.remove(process)
+        if process is self.next_owner:
+            self.next_owner = None
+
+    # --- what is always true ---
 
     @invariant()
-    def nothing_is_lost(self) -> None:
-        """Whatever a tracker or a commit counts as done has ended."""
-        low, metadata = self.commit
-        committed = decode(low, metadata)
-
-        assert set(range(committed.high)) - set(committed.incomplete) <= self.ended
-        for tracker in self.trackers:
-            assert {n for n in range(tracker.high) if tracker.is_done(n)} <= self.ended
+    def what_counts_as_done_has_ended(self) -> None:
+        assert self._done_there() <= self.ended
+        for process in self.pool:
+            if process.mark is not None:
+                done = {o for o in range(process.mark.high) if process.mark.is_done(o)}
+                assert done <= self.ended
 
     @invariant()
-    def trackers_agree_with_the_sets(self) -> None:
-        for tracker, finished, runs in zip(self.trackers, self.finished, self.runs, strict=True):
-            undone = set(range(tracker.high)) - finished
+    def one_owner_at_most_is_open(self) -> None:
+        assert sum(process.is_open for process in self._awake()) <= 1
 
-            assert tracker.running == len(runs)
-            assert tracker.progress().incomplete == tuple(sorted(undone))
-            assert tracker.low == min(undone, default=tracker.high)
-            assert tracker.position == min(undone - runs, default=tracker.high)
+    @invariant()
+    def counters_agree_with_a_count(self) -> None:
+        for process in self.pool:
+            mark = process.mark
+            if mark is None:
+                continue
+            starts = dict(zip(mark.progress().incomplete, mark.progress().starts, strict=True))
+            mine = {o for o, start in starts.items() if start.runner == process.me}
+            theirs = {o for o, start in starts.items() if start.runner not in (None, process.me)}
+            idle = starts.keys() - mine - theirs
+
+            assert (mark.running, mark.lent) == (len(mine), len(theirs))
+            assert mark.has_waiting is bool(idle)
+            assert mark.position == min(idle, default=mark.high)
+            assert mark.lowest_lent == min(theirs, default=mark.high)
+            assert mine <= process.runs
 
     def teardown(self) -> None:
-        """In the end everything that was appended is served, and the low stands at the end."""
-        for offset in sorted(self.runs[self.owner]):
-            self.mine.done(offset)
+        """In the end all is told, one process owns the partition, and serves what is left."""
+        for slot in range(3):
+            self.pool[slot].is_frozen = False
+        while self.to_assign:
+            self._assign(self.to_assign[0])
+        for process in self.pool:
+            for offset in sorted(process.runs):
+                process.release(offset)
+        for slot in range(3):
+            self.write_notes(slot)
+        self.revoke(0, is_acknowledged=True)
+        self.next_owner = self.pool[0]
+        while self.to_assign:
+            self._assign(self.to_assign[0])
+        for offset in self._startable(self.pool[0]):
+            self._start(self.pool[0], offset)
+        mark = self.pool[0].mark
+        assert mark is not None
+        while mark.high < self.log_end:
+            self._start(self.pool[0], mark.high)
+        for offset in sorted(self.pool[0].works):
             self.ended.add(offset)
-        while (offset := self._next()) < self.log_end:
-            assert self.mine.admit(offset)
-            self.mine.done(offset)
-            self.ended.add(offset)
+            self.pool[0].records.done(TP, offset, 0)
 
         assert self.ended == set(range(self.log_end))
-        assert self.mine.low == self.mine.high == self.mine.position
+        assert mark.low == mark.high == mark.position == self.log_end
 
 
-Partition.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
-TestPartition = Partition.TestCase
+Pool.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestPool = Pool.TestCase

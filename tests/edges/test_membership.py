@@ -154,9 +154,9 @@ def test_a_new_assignment_keeps_nothing_back() -> None:
 
 
 def test_the_later_generation_has_the_partition() -> None:
-    frozen, owner = Membership(FIRST), Membership(SECOND)
-    frozen.assigned(3, jobs(0, 1, 2, 3, 4, 5))
-    owner.assigned(4, jobs(0, 1, 2, 3))
+    frozen, owner = Membership(SECOND), Membership(FIRST)
+    frozen.assigned(3, jobs(0, 1, 2, 3, 4, 5, 6, 7))
+    owner.assigned(4, jobs(4, 5, 6, 7))
 
     assert rebalance(frozen, owner) == {FIRST: jobs(4, 5, 6, 7), SECOND: jobs(0, 1, 2, 3)}
 
@@ -189,11 +189,13 @@ def test_each_member_gets_only_topics_that_it_reads() -> None:
 
 def test_the_same_claim_is_the_same_bytes_so_that_only_a_wish_makes_a_rebalance() -> None:
     first, again = Membership(FIRST), Membership(FIRST)
-    first.assigned(3, sorted(jobs(0, 1, 2, 9, 17)))
-    again.assigned(3, sorted(jobs(0, 1, 2, 9, 17), reverse=True))
+    first.assigned(3, sorted(jobs(*range(40))))
+    again.assigned(3, sorted(jobs(*range(40)), reverse=True))
 
-    encoded = first.metadata([JOBS, "a", "b"]).encode()
+    sent = first.metadata([JOBS, "a", "b"])
+    encoded = sent.encode()
 
+    assert orjson.loads(sent.user_data)["owned"] == {JOBS: list(range(40))}
     assert again.metadata(["b", JOBS, "a"]).encode() == encoded
 
     again.ask()
@@ -321,6 +323,8 @@ GARBAGE = [
     b'{"incarnation": "x.1", "generation": 9, "owned": {"outlast.jobs": ["0"]}, "kept": {},'
     b' "leaving": false}',
     b'{"incarnation": "x.1", "generation": 9, "owned": {"outlast.jobs": 0}, "kept": {},'
+    b' "leaving": false}',
+    b'{"incarnation": "x.1", "generation": 9, "owned": {"outlast.jobs": ""}, "kept": {},'
     b' "leaving": false}',
     b'{"incarnation": "x.1", "generation": 9, "owned": {}, "kept": {"outlast.jobs": [[0]]},'
     b' "leaving": false}',

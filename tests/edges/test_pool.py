@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import structlog
 
+from outlast.core.errors import Released
 from outlast.core.verdict import Verdict
 from outlast.edges import pool as module
 from outlast.edges.pool import ProviderPool
 from outlast_schemas.attempt import VerdictWord
 from outlast_schemas.health import EVERY_MODEL, BreakerWord, Health, ModelHealth
 from outlast_schemas.vitals import Vitals
-from tests.core.given import NOW
-from tests.stages.fakes import FrozenClock, a_verdict, turns
+from tests.core.given import NOW, a_job
+from tests.stages.fakes import FrozenClock, Starts, a_verdict, turns
 
 V = VerdictWord
 ME = "host-0.1a2b"
@@ -31,6 +33,9 @@ class Provider:
         self.calls_at_probe: list[int] = []
         self.probe_verdict = a_verdict(V.SUCCEEDED)
         self.began: list[str] = []
+        self.gave_up: list[str] = []
+        self.rests: list[str] = []
+        self.starts = Starts(self.rests)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.pool = ProviderPool(
             provider="deepseek",
@@ -39,6 +44,7 @@ class Provider:
             share=lambda: self.permits,
             tell=self._tell,
             probe=self._probe,
+            resting=self.starts.resting,
         )
 
     async def _tell(self, vitals: Vitals) -> None:
@@ -50,9 +56,12 @@ class Provider:
         return self.probe_verdict
 
     async def _call(self, name: str) -> None:
-        async with self.pool.calling():
-            self.began.append(name)
-            await asyncio.Event().wait()
+        try:
+            async with self.pool.calling(replace(a_job(), id=name)):
+                self.began.append(name)
+                await asyncio.Event().wait()
+        except Released:
+            self.gave_up.append(name)
 
     async def call(self, *names: str) -> None:
         """Begin calls that last until they are ended."""
@@ -120,6 +129,75 @@ async def test_a_permit_given_to_one_who_is_cut_in_that_moment_goes_to_the_next(
     await provider.end("b")
 
     assert provider.began == ["a", "c"]
+    assert provider.pool.calls == 1
+
+
+async def test_who_waits_for_a_permit_rests_and_who_has_one_does_not() -> None:
+    provider = Provider(permits=1)
+    await provider.call("a", "b")
+    assert (provider.began, provider.starts.resting_now) == (["a"], ["b"])
+    await provider.end("a")
+
+    assert (provider.began, provider.starts.resting_now) == (["a", "b"], [])
+    assert provider.rests == ["rests", "goes on"]  # a took its permit without a rest
+
+
+async def test_who_waits_is_let_go_of_when_the_process_drains_and_calls_go_on() -> None:
+    provider = Provider(permits=1)
+    await provider.call("a", "b", "c")
+    provider.pool.let_go()
+    await turns()
+    assert (provider.gave_up, provider.pool.calls) == (["b", "c"], 1)
+    await provider.end("a")
+
+    assert (provider.began, provider.starts.resting_now) == (["a"], [])
+    assert provider.pool.calls == 0
+
+
+async def test_while_the_process_drains_nobody_begins_to_wait_and_a_free_permit_is_used() -> None:
+    provider = Provider(permits=2)
+    await provider.call("a")
+    provider.pool.let_go()
+    await provider.call("b", "c")
+
+    assert (provider.began, provider.gave_up) == (["a", "b"], ["c"])
+    assert provider.pool.calls == 2
+
+
+async def test_letting_go_of_one_who_is_cut_in_that_moment_is_quiet() -> None:
+    provider = Provider(permits=1)
+    await provider.call("a", "b")
+    provider.pool.let_go()
+    await provider.end("b", "a")
+
+    assert (provider.pool.calls, provider.starts.resting_now) == (0, [])
+
+
+async def test_a_partition_that_moves_takes_who_waits_along_and_no_permit() -> None:
+    provider = Provider(permits=1)
+    await provider.call("a", "b")
+    provider.starts.move()
+    await turns()
+    assert provider.gave_up == ["b"]
+    await provider.end("a")
+
+    assert provider.pool.calls == 0
+
+
+async def test_a_permit_granted_in_the_moment_its_partition_moves_goes_to_the_next() -> None:
+    provider = Provider(permits=1)
+    await provider.call("a", "b", "c")
+    others, provider.pool._resting = provider.pool._resting, Starts([]).resting
+    await provider.call("d")  # of a partition that stays
+    provider.pool._resting = others
+    provider._tasks["a"].cancel()
+    while len(provider.pool._waiting) == 3:
+        await asyncio.sleep(0)
+    assert provider.began == ["a"]  # b has its permit and has not run since
+    provider.starts.move()
+    await turns()
+
+    assert (provider.gave_up, provider.began) == (["b", "c"], ["a", "d"])
     assert provider.pool.calls == 1
 
 

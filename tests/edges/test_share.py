@@ -10,12 +10,22 @@ from outlast.edges.pool import Share
 
 
 @dataclass
+class Lending:
+    """What a feed has lent and borrowed."""
+
+    borrowed: int = 0
+    away: int = 0
+    version: int = 0
+
+
+@dataclass
 class Owned:
     """What a feed knows of its partitions."""
 
     owned: frozenset[TopicPartition]
     partitions: int = 4
     epoch: int = 0
+    records: Lending = field(default_factory=Lending)
     topics_asked: list[str] = field(default_factory=list)
 
     @property
@@ -29,6 +39,9 @@ class Owned:
     def own(self, *numbers: int, topic: str = "work") -> None:
         self.owned = frozenset(TopicPartition(topic, number) for number in numbers)
         self.epoch += 1
+
+    def lends(self, *, borrowed: int = 0, away: int = 0) -> None:
+        self.records = Lending(borrowed, away, self.records.version + 1)
 
 
 def test_the_share_follows_the_partitions_after_each_rebalance() -> None:
@@ -61,3 +74,47 @@ def test_between_rebalances_the_share_is_not_counted_anew() -> None:
         share()
 
     assert owned.topics_asked == ["work"]
+
+
+def test_a_lent_call_counts_where_its_partition_is_and_not_where_it_is_made() -> None:
+    lender, borrower = Owned(frozenset()), Owned(frozenset())
+    shares = [
+        Share(cast(Assignment, owned), "work", limit=10, most=1_000) for owned in (lender, borrower)
+    ]
+    lender.own(0, 2)
+    borrower.own(1, 3)
+    before = [share() for share in shares]
+    lender.lends(away=2)
+    borrower.lends(borrowed=2)
+    meanwhile = [share() for share in shares]
+    lender.lends()
+    borrower.lends()
+
+    # 2 calls run at the lender whose partitions are the borrower's: 10 in all, all the time
+    assert (before, meanwhile, [share() for share in shares]) == ([5, 5], [7, 3], [5, 5])
+
+
+def test_who_has_no_partition_left_keeps_permits_for_the_calls_it_still_makes() -> None:
+    owned = Owned(frozenset())
+    share = Share(cast(Assignment, owned), "work", limit=10, most=1_000)
+    owned.lends(away=4)
+
+    assert share() == 4
+
+
+def test_more_borrowed_than_there_are_permits_is_no_permit_at_all() -> None:
+    owned = Owned(frozenset())
+    share = Share(cast(Assignment, owned), "work", limit=10, most=1_000)
+    owned.own(3)
+    owned.lends(borrowed=7)
+
+    assert share() == 0
+
+
+def test_the_process_s_own_bound_holds_with_calls_that_are_lent_too() -> None:
+    owned = Owned(frozenset())
+    share = Share(cast(Assignment, owned), "work", limit=10, most=6)
+    owned.own(0, 1)
+    owned.lends(away=4)
+
+    assert share() == 6

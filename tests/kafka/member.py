@@ -7,13 +7,17 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
+from aiokafka.errors import RequestTimedOutError
 
+from outlast.core.errors import Released
 from outlast.core.lifecycle import Hop
-from outlast.core.progress import Progress, decode
+from outlast.core.progress import Progress, Start, decode
 from outlast.edges.clock import BrokerClock
 from outlast.edges.codec import Encoded
+from outlast.edges.kafka import private
 from outlast.edges.kafka.assignment import Assignment
 from outlast.edges.kafka.connection import groupless_consumer
 from outlast.edges.kafka.feed import Feed, Room
@@ -21,6 +25,7 @@ from outlast.edges.kafka.lending import Lending
 from outlast.edges.kafka.lent import Lent
 from outlast.edges.kafka.loading import BeginAt
 from outlast.edges.kafka.membership import Membership
+from outlast.edges.kafka.publish import Publisher
 from outlast.edges.kafka.quarantine import Quarantine
 from outlast.edges.kafka.starts import Starts
 from outlast.edges.kafka.subscribers import Subscriber, connected_broker, feed_subscriber
@@ -44,9 +49,13 @@ async def until(holds: Callable[[], object], seconds: float = BOUND) -> None:
 class Stage:
     """What a test lets happen to jobs: each is held until it is let go, or told to raise."""
 
+    starts: Starts
+    """Of the member that runs it."""
+
     def __init__(self, *, open: bool = False) -> None:
         self.started: list[str] = []
         self.ended: list[str] = []
+        self.released: set[str] = set()
         self.raises: dict[str, Exception] = {}
         self.raises_always: Exception | None = None
         self._all = open
@@ -59,6 +68,8 @@ class Stage:
         gate = self._gates.setdefault(job.id, asyncio.Event())
         if not self._all:
             await gate.wait()
+        if job.id in self.released:
+            raise Released
         self.ended.append(job.id)
 
     @property
@@ -70,6 +81,68 @@ class Stage:
         self._all = self._all or not jobs
         for job in jobs or tuple(self._gates):
             self._gates.setdefault(job, asyncio.Event()).set()
+
+    def release(self, job: str) -> None:
+        """Its stage gives it up."""
+        self.released.add(job)
+        self.let_go(job)
+
+
+class Waits(Stage):
+    """Each job rests until there is a permit for it; only then it has started."""
+
+    def __init__(self, *, open: bool = False) -> None:
+        super().__init__(open=open)
+        self.waiting: set[str] = set()
+        self.gave_up: list[str] = []
+        self._permits: dict[str, asyncio.Event] = {}
+
+    async def __call__(self, job: Job) -> None:
+        permit = self._permits.setdefault(job.id, asyncio.Event())
+        self.waiting.add(job.id)
+        try:
+            async with self.starts.resting(job):
+                await permit.wait()
+        except Released:
+            self.gave_up.append(job.id)
+            raise
+        finally:
+            self.waiting.discard(job.id)
+        await super().__call__(job)
+
+    def permit(self, job: str) -> None:
+        """It need not wait any longer."""
+        self._permits.setdefault(job, asyncio.Event()).set()
+
+
+class Commits:
+    """Stands between the members and the broker: commits pass, fail, or hang."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """They pass at first."""
+        self.failing = False
+        self.tried = 0
+        self._may_pass = asyncio.Event()
+        self._may_pass.set()
+        self._real = private.commit
+        monkeypatch.setattr(private, "commit", self._commit)
+
+    async def _commit(self, consumer: AIOKafkaConsumer, offsets: Any) -> None:
+        self.tried += 1
+        if self.failing:
+            raise RequestTimedOutError
+        if not self._may_pass.is_set():
+            await self._may_pass.wait()
+        await self._real(consumer, offsets)
+
+    def hang(self) -> None:
+        """None is sent from now on."""
+        self._may_pass.clear()
+
+    def go_on(self) -> None:
+        """What hangs or would fail passes."""
+        self.failing = False
+        self._may_pass.set()
 
 
 class Member:
@@ -86,6 +159,7 @@ class Member:
         room: int = 10_000,
         fetches_all_first: bool = False,
         quarantine: Quarantine | None = None,
+        most_seconds: float = 660.0,
     ) -> None:
         self.set_aside: list[tuple[str, Reason]] = []
         self.instance = instance
@@ -105,9 +179,11 @@ class Member:
             consumer=self._consumer,
             clock=self.clock,
             begin_at=begin_at,
-            lent=Lent(self.membership, self.lending),
+            lent=Lent(self.membership, self.lending, most_seconds=most_seconds),
         )
         self.starts = Starts(self.assignment, self.quarantine)
+        if isinstance(stage, Stage):
+            stage.starts = self.starts
         self.feed = Feed(
             name="test",
             assignment=self.assignment,
@@ -120,6 +196,7 @@ class Member:
         )
         self.quarantine.watch(self.feed.wake)
         self._subscriber: Subscriber | None = None
+        self._notes = Publisher(where.kafka)
         self._tasks: list[asyncio.Task[None]] = []
 
     def _consumer(self) -> AIOKafkaConsumer:
@@ -128,17 +205,27 @@ class Member:
         return self._subscriber.consumer
 
     async def _tell(self, note: Encoded) -> None:
-        await self._where.write(note)
+        await self._notes.publish(note, "note")
 
     async def _aside(self, job: Job, reason: Reason, detail: str) -> None:
         self.set_aside.append((job.id, reason))
 
     @property
+    def borrowed(self) -> int:
+        """How many records of its partitions others run."""
+        return self.assignment.records.borrowed
+
+    def start(self, offset: int, partition: int = 0) -> Start:
+        """What it knows of the work on a record."""
+        return self.assignment.records.start(TopicPartition(self._topic, partition), offset)
+
+    @property
     def owned(self) -> set[int]:
+        """The partitions that may admit more."""
         return {tp.partition for tp in self.assignment.open_partitions()}
 
     async def join(self) -> None:
-        """Returns with the first assignment, and works from then on."""
+        """Returns with the first assignment, which may be of nothing, and works from then on."""
         self._broker = await connected_broker(self._where.kafka)
         self._subscriber = feed_subscriber(
             self._broker,
@@ -150,9 +237,9 @@ class Member:
             membership=self.membership,
         )
         await self.lending.start()
-        self._reading = asyncio.create_task(self.lending.read())
+        self.listen()
         await self._subscriber.start()
-        await until(lambda: self.assignment.is_open or self.assignment.fatal)
+        await until(lambda: self.assignment.generations or self.assignment.fatal)
         if self._fetches_all_first:
             owned, consumer = self.assignment.owned, self.assignment.consumer
             await until(lambda: all(consumer.highwater(tp) is not None for tp in owned))
@@ -165,6 +252,14 @@ class Member:
                 self.lending.tell_all(),
             )
         ]
+
+    def listen(self) -> None:
+        """Read what others tell."""
+        self._reading = asyncio.create_task(self.lending.read())
+
+    def stop_listening(self) -> None:
+        """What others tell from now on is read later."""
+        self._reading.cancel()
 
     async def failure(self) -> BaseException | None:
         """Why the feed ended by itself; nothing when it did not in time."""
@@ -197,6 +292,7 @@ class Member:
             task.cancel()
         await asyncio.wait([*self._tasks, self._reading])
         await self.lending.stop()
+        await self._notes.close()
         await self._broker.stop()
         self._tasks = []
 

@@ -252,3 +252,35 @@ async def test_records_deleted_unread_are_counted_and_the_feed_goes_on(kafka: st
         lost = [each for each in logs if each["event"] == "feed.records_lost"]
         assert [(each["first"], each["count"]) for each in lost] == [(1, 3)]
         assert stage.ended == ["j0", "j4", "j5"]
+
+
+async def test_what_is_asked_for_again_while_it_arrives_is_not_taken_for_another_log(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with corner(kafka) as here:
+        stage, tp = Stage(), TopicPartition(here.topic, 0)
+        member = await here.join(stage)
+        consumer, asked = member.assignment.consumer, 0
+        fetch = consumer.getmany
+
+        async def getmany(*partitions: TopicPartition, timeout_ms: int) -> object:
+            nonlocal asked
+            fetched = await fetch(*partitions, timeout_ms=timeout_ms)
+            if fetched and asked < 3:
+                asked += 1
+                member.assignment.read_again(tp)  # as a note or a job given up does, meanwhile
+            return fetched
+
+        monkeypatch.setattr(consumer, "getmany", getmany)
+        with capture_logs() as logs:
+            await here.publish_all((f"j{number}", 0) for number in range(3))
+            await until(lambda: len(stage.started) == 3)
+            stage.let_go("j0", "j1")
+            await here.until_committed(Progress(2, 3, (2,)))
+            await here.publish("last")
+            await until(lambda: "last" in stage.started)
+            stage.let_go()
+
+            await here.until_committed(Progress(4, 4))
+        assert stage.started == ["j0", "j1", "j2", "last"]
+        assert "feed.log_began_anew" not in [each["event"] for each in logs]

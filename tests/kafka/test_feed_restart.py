@@ -206,7 +206,7 @@ async def test_what_is_committed_is_never_taken_back(kafka: str) -> None:
         member = await here.join(stage)
         await here.publish_all([("j0", 0), ("j1", 0)])
         await here.until_committed(Progress(2, 2))
-        member.assignment._marks[tp] = Watermark(Progress(1, 1))  # as if a bug had forgotten
+        member.assignment.records.marks[tp] = Watermark(Progress(1, 1))  # as if a bug had forgotten
         member.assignment.commits.touched(tp)
 
         assert not await member.assignment.commits.flush(1.0)

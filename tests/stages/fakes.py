@@ -160,13 +160,18 @@ class Pool:
         self.taken = self.held = self.waiting = 0
         self.ends: list[tuple[str, VerdictWord]] = []
         self.well = True
+        self.lets_go = False
         self._log = log
 
     @asynccontextmanager
-    async def calling(self) -> AsyncIterator[None]:
+    async def calling(self, job: Job) -> AsyncIterator[None]:
         self.waiting += 1
-        await self.has_room.wait()
-        self.waiting -= 1
+        try:
+            await self.has_room.wait()
+        finally:
+            self.waiting -= 1
+        if self.lets_go:
+            raise Released
         self.taken += 1
         self.held += 1
         self._log.append("permit taken")
@@ -181,6 +186,56 @@ class Pool:
 
     def does_well(self, job_id: str) -> bool:
         return self.well
+
+
+class Starts:
+    """Who rests, what is known of earlier starts, and commits that may have to be waited for."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.is_in_doubt = False
+        self.commits = asyncio.Event()
+        self.commits.set()
+        self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._has_moved = False
+        self._log = log
+
+    @property
+    def resting_now(self) -> list[str]:
+        return list(self._tasks)
+
+    @asynccontextmanager
+    async def resting(self, job: Job) -> AsyncIterator[None]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks[job.id] = task
+        self._log.append("rests")
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._has_moved:
+                raise
+            task.uncancel()
+            raise Released from None
+        finally:
+            del self._tasks[job.id]
+        if self._has_moved:
+            raise Released
+        self._log.append("goes on")
+
+    def is_doubtful(self, job: Job) -> bool:
+        return self.is_in_doubt
+
+    async def recorded(self, job: Job) -> None:
+        await self.commits.wait()
+        if self._has_moved:
+            raise Released
+        self._log.append("start recorded")
+
+    def move(self) -> None:
+        """The partition goes to another process: who rests is let go of."""
+        self._has_moved = True
+        for task in self._tasks.values():
+            task.cancel()
 
 
 class Sweeps:
@@ -225,6 +280,7 @@ class World:
         self.outbox = Outbox(self.log)
         self.call = Call(self.log)
         self.pool = Pool(self.log)
+        self.starts = Starts(self.log)
         self.sweeps = Sweeps()
         self.fleet = FleetView(self.clock)
         self.fleet.down = down
@@ -239,6 +295,7 @@ class World:
             "outbox": self.outbox,
             "codec": Codec("cluster", topics),
             "fleet": self.fleet,
+            "starts": self.starts,
         }
 
     def ports(self) -> Ports:

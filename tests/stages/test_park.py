@@ -23,6 +23,34 @@ async def test_nothing_moves_before_a_sweep_even_when_somebody_is_up() -> None:
     await running
 
 
+async def test_a_job_rests_until_the_sweep_and_no_longer() -> None:
+    world = World()
+    running = asyncio.create_task(park(a_job(), world.park_ports()))
+    await turns()
+    assert world.starts.resting_now == ["job-1"]
+    world.sweeps.sweep()
+    await running
+
+    assert world.log == ["rests", "goes on", "sent work.deepseek"]
+    assert world.starts.resting_now == []
+
+
+@pytest.mark.parametrize("is_swept_too", [False, True])
+async def test_a_job_whose_partition_moves_while_it_rests_leaves_no_record(
+    is_swept_too: bool,
+) -> None:
+    world = World()
+    running = asyncio.create_task(park(a_job(), world.park_ports()))
+    await turns()
+    if is_swept_too:
+        world.sweeps.sweep()
+    world.starts.move()
+
+    with pytest.raises(Released):
+        await running
+    assert (world.log, running.cancelling()) == (["rests"], 0)
+
+
 @pytest.mark.parametrize(
     ("down", "avoid", "expected"),
     [

@@ -32,7 +32,36 @@ async def test_what_is_due_already_does_not_wait(due: int | None) -> None:
 
     await retry(a_job(due=due), world.ports())
 
-    assert world.outbox.told == ["work.deepseek"]
+    assert world.log == ["sent work.deepseek"]  # nor does it rest
+
+
+async def test_a_job_rests_while_it_waits_and_no_longer() -> None:
+    world = World()
+    running = asyncio.create_task(retry(a_job(due=NOW + 7_000), world.ports()))
+    await turns()
+    assert world.starts.resting_now == ["job-1"]
+    world.clock.advance(7_000)
+    await running
+
+    assert world.log == ["rests", "goes on", "sent work.deepseek"]
+    assert world.starts.resting_now == []
+
+
+@pytest.mark.parametrize("is_due_too", [False, True])
+async def test_a_job_whose_partition_moves_while_it_rests_leaves_no_record(
+    is_due_too: bool,
+) -> None:
+    world = World()
+    running = asyncio.create_task(retry(a_job(due=NOW + 7_000), world.ports()))
+    await turns()
+    if is_due_too:
+        world.clock.advance(7_000)
+    world.starts.move()
+
+    with pytest.raises(Released):
+        await running
+    assert world.log == ["rests"]
+    assert (running.cancelling(), world.clock.waiting) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from outlast.core.errors import CallSpent
+from outlast.core.errors import CallSpent, Released
 from outlast.core.verdict import Verdict
 from outlast.work import work
 from outlast_schemas.attempt import VerdictWord
@@ -294,6 +294,112 @@ async def test_charged_calls_above_the_most_end_the_job() -> None:
     await work(queued(charged=CHAT.max_attempts - 1), "deepseek", world.work_ports())
 
     assert world.outbox.told == ["dead letter: attempts_exhausted", "results: dead_lettered"]
+
+
+HOLD = ("outlast-on-ambiguous", b"hold")
+
+
+async def test_the_start_of_a_hold_job_is_committed_before_the_call_and_with_the_permit() -> None:
+    world = a_world(a_verdict(V.SUCCEEDED))
+    world.starts.commits.clear()
+    running = asyncio.create_task(work(queued(HOLD), "deepseek", world.work_ports()))
+    await turns()
+    assert (world.log, world.call.calls) == (["permit taken"], [])
+    world.starts.commits.set()
+    await running
+
+    assert world.log == [
+        "permit taken",
+        "start recorded",
+        "called deepseek/flash",
+        "permit returned",
+        "sent results: succeeded",
+    ]
+
+
+@pytest.mark.parametrize("headers", [(), (("outlast-on-ambiguous", b"retry"),)])
+@pytest.mark.parametrize("is_in_doubt", [False, True])
+async def test_the_start_of_any_other_job_waits_for_no_commit_and_may_follow_an_unclean_one(
+    headers: tuple[tuple[str, bytes], ...], is_in_doubt: bool
+) -> None:
+    world = a_world(a_verdict(V.SUCCEEDED))
+    world.starts.commits.clear()
+    world.starts.is_in_doubt = is_in_doubt
+
+    await work(queued(*headers), "deepseek", world.work_ports())
+
+    assert world.log[:2] == ["permit taken", "called deepseek/flash"]
+    assert world.outbox.told == ["results: succeeded"]
+
+
+@pytest.mark.parametrize("down", [(), ("deepseek",)])
+async def test_a_hold_job_that_may_have_been_called_ends_as_ambiguous_without_a_call(
+    down: tuple[str, ...],
+) -> None:
+    world = World(*down)
+    world.starts.is_in_doubt = True
+
+    await work(queued(HOLD), "deepseek", world.work_ports())
+
+    assert world.log == ["sent dead letter: ambiguous", "sent results: dead_lettered"]
+    assert (world.call.calls, world.pool.taken) == ([], 0)
+    assert (world.outbox.job.state.charged, world.outbox.job.state.calls) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (_the_deadline_passes, ["dead letter: deadline", "results: expired"]),
+        (_the_provider_goes_down, ["retry.0s"]),
+    ],
+)
+async def test_after_waiting_for_the_commit_a_hold_job_is_looked_at_once_more(
+    change: Callable[[World], None], expected: list[str]
+) -> None:
+    world = World()
+    world.starts.commits.clear()
+    running = asyncio.create_task(work(queued(HOLD), "deepseek", world.work_ports()))
+    await turns()
+    change(world)
+    world.starts.commits.set()
+    await running
+
+    assert world.outbox.told == expected
+    assert (world.call.calls, world.pool.held) == ([], 0)
+
+
+async def test_a_hold_job_whose_partition_moves_before_the_commit_stays_as_it_was() -> None:
+    world = World()
+    world.starts.commits.clear()
+    running = asyncio.create_task(work(queued(HOLD), "deepseek", world.work_ports()))
+    await turns()
+    world.starts.move()
+    world.starts.commits.set()
+
+    with pytest.raises(Released):
+        await running
+    assert world.log == ["permit taken", "permit returned"]
+
+
+async def test_a_job_that_is_not_to_wait_for_a_permit_stays_as_it_was() -> None:
+    world = World()
+    world.pool.has_room.clear()
+    running = asyncio.create_task(work(queued(), "deepseek", world.work_ports()))
+    await turns()
+    world.pool.lets_go = True
+    world.pool.has_room.set()
+
+    with pytest.raises(Released):
+        await running
+    assert (world.log, world.pool.taken) == ([], 0)
+
+
+async def test_a_job_given_up_while_its_outcome_is_sent_is_no_spent_call() -> None:
+    world = a_world(a_verdict(V.SUCCEEDED))
+    world.outbox.fails = Released()
+
+    with pytest.raises(Released):
+        await work(queued(), "deepseek", world.work_ports())
 
 
 async def test_a_body_that_is_no_json_is_not_sent_to_anybody() -> None:

@@ -105,7 +105,7 @@ def _quotas(
     totals = Counter[str]()
     quotas: _Quotas = {}
     for topic, members in takers.items():
-        whole, rest = divmod(max(partitions[topic], 0), max(len(members), 1))
+        whole, rest = divmod(partitions[topic], max(len(members), 1))
         ranks = {m: (-owned[m, topic], totals[m], rank) for rank, m in enumerate(members)}
         luckier = sorted(members, key=ranks.__getitem__)[:rest]
         quotas[topic] = {m: whole + (m in luckier) for m in members}

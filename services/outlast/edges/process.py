@@ -15,6 +15,7 @@ from outlast.edges.kafka.assignment import Assignment
 from outlast.edges.kafka.feed import Feed
 from outlast.edges.kafka.subscribers import Subscriber
 from outlast.edges.kafka.watchdog import Watchdog
+from outlast.edges.stall import Stall
 
 __all__ = ["Moving", "Process"]
 
@@ -44,7 +45,7 @@ class Moving:
                 self.feed.run(),
                 self.assignment.commits.run(),
                 self.assignment.lent.run(lambda: self.assignment.consumer),
-                Watchdog(self.assignment).run(),
+                self._watchdog().run(),
             )
         ]
         self.joined.set()
@@ -52,6 +53,14 @@ class Moving:
             await asyncio.gather(*parts)
         finally:
             await _cancelled(parts)
+
+    def _watchdog(self) -> Watchdog:
+        return Watchdog(
+            self.assignment,
+            instance=self.assignment.lent.slot,
+            generations=self.assignment.generations,
+            idle_since=lambda: self.feed.idle_since,
+        )
 
     async def drain(self, seconds: float) -> int:
         """Give the partitions away, let here end what runs; returns how many calls were cut off."""
@@ -114,6 +123,8 @@ class Process:
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, self.stop)
+        stall = Stall()
+        stall.start()
         asked = asyncio.ensure_future(self._asked_to_stop.wait())
         tasks = [
             *(asyncio.ensure_future(each()) for each in self._background),
@@ -129,6 +140,7 @@ class Process:
             await _cancelled(tasks)
             for close in self._close:
                 await _bounded(close())
+            stall.stop()
         if failure is not None:
             raise failure
 

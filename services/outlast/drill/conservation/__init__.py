@@ -17,6 +17,7 @@ from outlast.drill.conservation.evidence import (
     Open,
     Published,
     Run,
+    Trace,
 )
 from outlast.drill.conservation.lives import lives_of
 from outlast.drill.conservation.rules import (
@@ -41,6 +42,7 @@ __all__ = [
     "Published",
     "Rule",
     "Run",
+    "Trace",
     "check",
 ]
 

@@ -86,6 +86,7 @@ class Feed:
         self._epoch = -1
         self._stopping = False
         self.idle_since: float | None = None
+        """Since when, by the loop's clock, it asks for records and gets none."""
         self.fatal: BaseException | None = None
         assignment.lent.watch(self._returned)
 
@@ -114,6 +115,7 @@ class Feed:
             if wanted:
                 await self._fetch(wanted)
             else:
+                self.idle_since = None
                 await self._assignment.changed_within(POLL_MS / 1000)
 
     def _raise_fatal(self) -> None:
@@ -135,6 +137,7 @@ class Feed:
                 records.is_done,
             )
         for tp in self._assignment.sought_back():
+            self._starts.stands_back(tp)
             self._held.pop(tp, None)
 
     def _wanted(self) -> list[TopicPartition]:
@@ -161,6 +164,10 @@ class Feed:
             log.warning("feed.fetch_failed", feed=self.name, error=type(error).__name__)
             await self._assignment.changed_within(BACKOFF_SECONDS)
             return
+        if fetched:
+            self.idle_since = None
+        elif self.idle_since is None:
+            self.idle_since = asyncio.get_running_loop().time()
         # A rebalance may have passed meanwhile. What came from before it is recognised by its
         # offsets, not by the time of the call: one call can outlast a rebalance and bring what
         # was read after it, and whoever drops that never sees it again.

@@ -56,6 +56,11 @@ class Lent:
         """For who neither lends nor borrows."""
         return cls(None, None)
 
+    @property
+    def slot(self) -> str | None:
+        """The instance id by which the group knows this process."""
+        return None if self.membership is None else self.membership.slot
+
     def begin(self, records: Records, read_again: Callable[[TopicPartition], None]) -> None:
         """Watch the records of an assignment; ``read_again`` seeks back to what was returned."""
         self._records, self._read_again = records, read_again
@@ -142,8 +147,6 @@ class Lent:
             self._call_in()
 
     def _agree(self, consumer: AIOKafkaConsumer) -> None:
-        # A request to rejoin that is made between Join and Sync is lost, so it is made again.
-        private.consume_error(consumer)
         membership = self.membership
         if membership is None:
             return
@@ -152,6 +155,7 @@ class Lent:
             self._asked_at = _now()
             membership.ask()
         if membership.owes_rejoin:
+            # Again and again: one that is made between Join and Sync is lost.
             private.request_rejoin(consumer)
 
     def _call_in(self) -> None:

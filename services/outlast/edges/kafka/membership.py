@@ -113,8 +113,7 @@ class Membership:
         """Deal for the whole group; an exception here would stop all of it."""
         claims = {member: _claim(member, sent) for member, sent in members.items()}
         topics = {topic for claim in claims.values() for topic in claim.topics}
-        numbers = {topic: cluster.partitions_for_topic(topic) or () for topic in topics}
-        counts = {topic: max(found, default=-1) + 1 for topic, found in numbers.items()}
+        counts = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
         live = sorted({claim.incarnation for claim in claims.values()})
         return {
             member: ConsumerProtocolMemberAssignment(
@@ -132,7 +131,7 @@ class Membership:
         self._served = self._sent
         self.wanted = frozenset()
         try:
-            said = orjson.loads(assignment.user_data or b"")
+            said = orjson.loads(assignment.user_data)
             live, wanted = _texts(said["live"]), _places(said["wanted"])
         except _MISFITS as error:
             log.warning("group.unreadable_assignment", error=type(error).__name__)
@@ -165,7 +164,7 @@ def _claim(member: str, sent: ConsumerProtocolMemberMetadata) -> Claim:
     """What that member claims; nothing when what it sent cannot be read."""
     topics = frozenset(filter(None, sent.subscription or ()))
     try:
-        said = orjson.loads(sent.user_data or b"")
+        said = orjson.loads(sent.user_data)
         (incarnation,) = _texts([said["incarnation"]])
         (generation,) = _numbers([said["generation"]])
         return Claim(

@@ -33,7 +33,6 @@ __all__ = [
     "check",
     "commit",
     "committed",
-    "consume_error",
     "fail_pending",
     "forget_instance",
     "generation",
@@ -137,20 +136,6 @@ def request_rejoin(consumer: AIOKafkaConsumer) -> None:
     coordinator = _coordinator(consumer)
     if coordinator is not None:
         coordinator.request_rejoin()
-
-
-def consume_error(consumer: AIOKafkaConsumer) -> None:
-    """Let the coordinator go on after an error: it stands still until somebody has heard it.
-
-    A worker that has no room asks for no records, and would hear it minutes later.
-    """
-    coordinator = _coordinator(consumer)
-    if coordinator is None or coordinator._coordination_task.done():
-        return
-    try:
-        coordinator.check_errors()
-    except KafkaError as error:
-        log.warning("feed.coordination_failed", error=str(error)[:200])
 
 
 def stands_still(consumer: AIOKafkaConsumer) -> str | None:

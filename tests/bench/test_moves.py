@@ -1,0 +1,97 @@
+"""Moves per second and CPU per move of route, drain and retry, against a bare loop."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import pytest
+
+from outlast_schemas.health import BreakerWord
+from tests.bench.backend import started
+from tests.bench.backlog import Ledger, Sample, bodies, ledger
+from tests.bench.figures import asked, show, spread
+from tests.e2e.scene import Process, Scene, scene
+
+pytestmark = pytest.mark.bench
+
+JOBS: Final = 15_000
+BODY_BYTES: Final = 1_000
+ROUNDS: Final = 3
+MOST_SECONDS: Final = 60
+WARM: Final = 0.1
+"""The share of a backlog that is moved before anything is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Of one process on one backlog."""
+
+    per_second: float
+    cpu_us: float
+
+
+def pace(samples: list[Sample]) -> Pace:
+    """From warm to the last record."""
+    begin = next(each for each in samples if each.written >= JOBS * WARM)
+    end = samples[-1]
+    moves = end.written - begin.written
+    return Pace(moves / (end.at - begin.at), (end.cpu - begin.cpu) / moves * 1e6)
+
+
+async def moved(book: Ledger, target: str, start: Callable[[], Awaitable[Process]]) -> Pace:
+    """Let one process move the whole backlog to ``target``."""
+    before = await book.end(target)
+    run = await start()
+    samples = await book.sampled(run, target, before, JOBS, MOST_SECONDS)
+    await run.stop()
+    return pace(samples)
+
+
+async def a_round(world: Scene, book: Ledger, bare_topic: str, number: int) -> dict[str, Pace]:
+    """The same jobs all the way: published, routed, drained, moved on; then by the bare loop."""
+    topics = world.topics
+    drained_to, retried_to = topics.retry("0s"), topics.work("openai")
+    await book.publish(bodies(JOBS, BODY_BYTES), f"round-{number}")
+    await book.verdict("deepseek", BreakerWord.CLOSED)
+    route = await moved(book, topics.work("deepseek"), lambda: world.start("route"))
+    await book.verdict("deepseek", BreakerWord.OPEN)
+    drain = await moved(book, drained_to, lambda: world.start("work", "--provider", "deepseek"))
+    retry = await moved(book, retried_to, lambda: world.start("retry"))
+    bare = (world.kafka.bootstrap_servers, retried_to, bare_topic)
+    limit = await moved(book, bare_topic, lambda: started(world, "bare_move.py", *bare))
+    return {"bare": limit, "route": route, "drain": drain, "retry": retry}
+
+
+@pytest.mark.timeout(400)
+async def test_moves_against_a_bare_loop(
+    tmp_path: Path, kafka: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with (
+        scene(tmp_path, kafka, ("deepseek", "openai"), concurrency=1_000) as world,
+        ledger(world) as book,
+    ):
+        bare_topic = await book.bare_topic()
+        rounds = [await a_round(world, book, bare_topic, number) for number in range(ROUNDS)]
+
+    show(
+        capsys,
+        f"moves of {JOBS:,} jobs of 1 KB in 12 partitions, {ROUNDS} rounds",
+        ("", "moves/s", "CPU us per move", "share of bare's moves/s", "asked"),
+        *(row(name, [each[name] for each in rounds], rounds) for name in rounds[0]),
+    )
+    assert len(rounds) == ROUNDS
+
+
+def row(name: str, paces: list[Pace], rounds: list[dict[str, Pace]]) -> tuple[str, ...]:
+    """One stage of all rounds; each is compared with the bare loop of its own round."""
+    shares = [each[name].per_second / each["bare"].per_second for each in rounds]
+    is_bare = name == "bare"
+    return (
+        name,
+        spread([each.per_second for each in paces], 0),
+        spread([each.cpu_us for each in paces], 1),
+        "" if is_bare else spread(shares, 2),
+        "20 to 25 us elsewhere" if is_bare else asked("0.5", median(shares) >= 0.5),
+    )

@@ -1,0 +1,85 @@
+"""How every scenario begins and ends: a fleet, then its jobs settle and are accounted for."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from outlast_schemas.result import Status
+from tests.kafka.chaos.cluster import Cluster
+from tests.kafka.chaos.figures import Row, Table, longest_pause
+from tests.kafka.chaos.fleet import Fleet, fleet
+
+__all__ = ["Outcome", "Scenario"]
+
+SETTLE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a scenario came to, with every offender by name."""
+
+    row: Row
+    lost: set[str]
+    open: dict[str, int]
+    not_allowed: Counter[str]
+    statuses: set[Status]
+    logs: str
+
+    def require_promises(self) -> None:
+        """Nothing lost or stuck, everything served, no call repeated that did not have to be."""
+        self.require_nothing_lost()
+        assert not self.not_allowed, f"called too often: {self.not_allowed}\n{self.logs}"
+
+    def require_nothing_lost(self) -> None:
+        """Nothing lost or stuck, everything served."""
+        assert self.row.jobs, "no job was acknowledged: the scenario shows nothing"
+        assert not self.lost, f"lost: {sorted(self.lost)[:20]}\n{self.logs}"
+        assert not self.open, f"not done: {self.open}\n{self.logs}"
+        assert self.statuses == {Status.SUCCEEDED}, self.logs
+
+
+@dataclass
+class Scenario:
+    """Gives a test its fleet, and the table its row."""
+
+    name: str
+    cluster: Cluster
+    table: Table
+    directory: Path
+
+    @asynccontextmanager
+    async def fleet(self, *stages: str, **options: Any) -> AsyncIterator[Fleet]:
+        """A fleet with a process for each of these stages: route and retry unless given."""
+        async with fleet(self.directory, self.cluster.bootstrap_servers, **options) as here:
+            self._began = asyncio.get_running_loop().time()
+            await here.stages(*(stages or ("route", "retry")))
+            yield here
+
+    async def outcome(self, here: Fleet, within: float = SETTLE_SECONDS) -> Outcome:
+        """Let everything end, count it, put the row into the table."""
+        lost = await here.settle(within)
+        extra = here.extra_calls()
+        allowed = await here.allowed()
+        not_allowed = extra - allowed
+        row = Row(
+            scenario=self.name,
+            jobs=len(here.acked),
+            lost=len(lost),
+            repeated=here.repeats,
+            extra_calls=extra.total(),
+            allowed_calls=allowed.total(),
+            pause_seconds=longest_pause(here.acked, ((c.began, c.job) for c in here.calls)),
+            seconds=asyncio.get_running_loop().time() - self._began,
+        )
+        return Outcome(
+            row=self.table.add(row),
+            lost=lost,
+            open={topic: count for topic, count in (await here.depths()).items() if count},
+            not_allowed=not_allowed,
+            statuses={each.result.status for each in here.ended.values()},
+            logs=f"{here.story(not_allowed)}\n{here.tails()}",
+        )
