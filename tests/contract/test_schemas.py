@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from outlast_schemas.attempt import Attempt, VerdictWord
 from outlast_schemas.dead_letter import Reason
 from outlast_schemas.health import BreakerWord, Health, ModelHealth
+from outlast_schemas.lent import Note
 from outlast_schemas.result import Result, Status
 from outlast_schemas.state import KEPT_ATTEMPTS, KNOWN, State
 from outlast_schemas.vitals import Vitals
@@ -292,6 +293,17 @@ def test_whatever_vitals_are_written_validate_and_are_read_back(window: Vitals) 
     assert Vitals.from_json(fields) == window
 
 
+offsets = st.lists(counts, max_size=8).map(tuple)
+
+
+@given(st.builds(Note, by=names, done=offsets, released=offsets, cut=offsets))
+def test_whatever_note_is_written_is_read_back(note: Note) -> None:
+    fields = json.loads(json.dumps(note.to_json()))
+
+    assert Note.from_json(fields) == note
+    assert Note.from_json({**fields, "of a later version": 1}) == note
+
+
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.SUCCEEDED])
 @pytest.mark.parametrize("reason", [*Reason, None])
 def test_whatever_error_is_written_validates(status: Status, reason: Reason | None) -> None:
@@ -342,6 +354,36 @@ def test_a_state_that_misfits_is_refused_by_schema_and_code_alike(
     assert not VALIDATORS["state"].is_valid(fields)
     with pytest.raises((KeyError, TypeError, ValueError)):
         State.from_json(fields)
+
+
+NO_OFFSETS: Final[list[object]] = [
+    *(None, 3, "3", {}),
+    *(["3"], [None], [True], [2.5], [-1], [[3]], [2**53 + 1]),
+]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("by", None),
+        ("by", 7),
+        *[(field, value) for field in ("done", "released", "cut") for value in NO_OFFSETS],
+    ],
+)
+def test_a_note_that_misfits_is_refused(field: str, value: object) -> None:
+    fields = {**Note(by="host-1.0a0a0a0a", done=(3,)).to_json(), field: value}
+
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Note.from_json(fields)
+
+
+@pytest.mark.parametrize("field", ["by", "done", "released", "cut"])
+def test_a_note_without_one_of_its_fields_is_refused(field: str) -> None:
+    fields = Note(by="host-1.0a0a0a0a").to_json()
+    del fields[field]
+
+    with pytest.raises(KeyError):
+        Note.from_json(fields)
 
 
 @pytest.mark.parametrize("name", ["state/accepted", "vitals/quiet", "health/half-open"])

@@ -1,6 +1,5 @@
 """Who is kept apart: only what was alone when its process died again is ever poison."""
 
-import itertools
 import sys
 from typing import Final
 
@@ -53,39 +52,51 @@ class Life:
         return taken
 
 
-@given(
-    count=st.integers(1, 300),
-    killers=st.sets(st.integers(0, 299), max_size=3),
-    switched_off=st.lists(st.booleans(), max_size=6),
-)
-@settings(max_examples=100, deadline=None)
-def test_only_killers_are_condemned_and_all_others_are_served(
-    count: int, killers: set[int], switched_off: list[bool]
-) -> None:
-    """A life ends when a killer is in flight, or when the machine is switched off."""
-    killers = {offset for offset in killers if offset < count}
-    metadata, low = "", 0
+def lives(count: int, killers: set[int], switched_off: list[bool]) -> tuple[set[int], set[int]]:
+    """Serve so many records; returns who was condemned, and who ever died alone.
+
+    A life ends when a killer is in flight, or when the machine is switched off.
+    """
     condemned: set[int] = set()
-    for number in itertools.count(1):
-        assert number < 40 + 8 * count, "no progress"
-        life = Life(number, decode(low, metadata))
-        mark = life.mark
-        condemned |= {
-            offset for offset in range(mark.high) if mark.start(offset).unclean >= POISON
-        }
-        for offset in condemned:  # a dead letter is written
+    died_alone: set[int] = set()
+    low, metadata = 0, ""
+    for number in range(40 + 8 * count):
+        mark = (life := Life(number, decode(low, metadata))).mark
+        poison = [offset for offset in range(mark.high) if mark.start(offset).unclean >= POISON]
+        condemned.update(poison)
+        for offset in poison:  # its dead letter is written
             mark.done(offset)
-        taken = life.take(count)
-        while taken and not killers & set(taken):
-            if switched_off and switched_off.pop():
+        while taken := life.take(count):
+            if killers & set(taken) or (switched_off and switched_off.pop()):
+                died_alone |= set(taken) if len(taken) == 1 else set()
                 break
             for offset in taken:
                 mark.done(offset)
-            taken = life.take(count)
+        else:
+            assert mark.low == count
+            return condemned, died_alone
         low, metadata = mark.low, encode(mark.progress())
-        if not taken:
-            break
+    raise AssertionError("no progress")
 
-    assert condemned <= killers
-    assert mark.low == count
-    assert len(killers) == 0 or condemned == killers
+
+counts = st.integers(1, 300)
+some = st.sets(st.integers(0, 299), max_size=3)
+
+
+@given(counts, some)
+@settings(max_examples=60, deadline=None)
+def test_killers_are_condemned_and_all_others_are_served(count: int, killers: set[int]) -> None:
+    killers = {offset for offset in killers if offset < count}
+    condemned, _ = lives(count, killers, [])
+
+    assert condemned == killers
+
+
+@given(counts, some, st.lists(st.booleans(), max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_nobody_is_condemned_who_was_not_alone_when_its_process_died(
+    count: int, killers: set[int], switched_off: list[bool]
+) -> None:
+    condemned, died_alone = lives(count, killers, switched_off)
+
+    assert {offset for offset in killers if offset < count} <= condemned <= died_alone

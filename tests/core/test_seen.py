@@ -1,8 +1,13 @@
 """Copies are told from new records and from another job under the same id."""
 
-import pytest
+from collections.abc import Hashable
 
-from outlast.core.seen import Seen, Sight
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from outlast.core.seen import Key, Place, Seen, Sight
 
 KEY = ("job-1", 0, 0)
 HERE = ("outlast.jobs", 3, 42)
@@ -83,3 +88,66 @@ def test_the_memory_is_bounded_and_forgets_the_oldest_first() -> None:
     assert len(seen) == 3
     assert sights == [Sight.COPY] * 3
     assert seen.look(("job-0", 0, 0), ("outlast.jobs", 0, 100)) is Sight.NEW
+
+
+def test_looking_at_the_first_again_forgets_nobody() -> None:
+    seen = Seen(remembered=2)
+    for offset in (0, 1):
+        seen.look((f"job-{offset}", 0, 0), ("outlast.jobs", 0, offset))
+    for _ in range(10):
+        seen.look(("job-1", 0, 0), ("outlast.jobs", 0, 1))
+
+    assert seen.look(("job-0", 0, 0), ("outlast.jobs", 0, 9)) is Sight.COPY
+
+
+REMEMBERED = 4
+keys = st.builds(lambda n: (f"job-{n}", 0, 0), st.integers(0, 7))
+places = st.builds(lambda n: ("outlast.jobs", 0, n), st.integers(0, 15))
+
+
+class Memory(RuleBasedStateMachine):
+    """Records that come, come again elsewhere, and are given up; against a plain list."""
+
+    def __init__(self) -> None:
+        """Begin with nothing seen."""
+        super().__init__()
+        self.seen = Seen(remembered=REMEMBERED)
+        self.firsts: list[tuple[Key, Place, Hashable]] = []
+
+    def _first(self, key: Key) -> tuple[Key, Place, Hashable] | None:
+        return next((first for first in self.firsts if first[0] == key), None)
+
+    @rule(key=keys, place=places, body=st.sampled_from("xy"))
+    def look(self, key: Key, place: Place, body: str) -> None:
+        first = self._first(key)
+        sight = self.seen.look(key, place, body)
+
+        if first is None:
+            assert sight is Sight.NEW
+            self.firsts = [*self.firsts, (key, place, body)][-REMEMBERED:]
+        elif first[1] == place:
+            assert sight is Sight.NEW, "a copy of itself"
+            self.firsts[self.firsts.index(first)] = (key, place, body)
+        else:
+            assert sight is (Sight.COPY if first[2] == body else Sight.CONFLICT)
+
+    @rule(key=keys, place=places)
+    def give_up(self, key: Key, place: Place) -> None:
+        self.seen.forget(key, place)
+        self.firsts = [first for first in self.firsts if first[:2] != (key, place)]
+
+    @rule(data=st.data())
+    def give_up_a_first(self, data: st.DataObject) -> None:
+        if self.firsts:
+            key, place, _ = data.draw(st.sampled_from(self.firsts))
+            self.give_up(key, place)
+            assert self.seen.look(key, ("elsewhere", 0, 0)) is Sight.NEW
+            self.firsts.append((key, ("elsewhere", 0, 0), None))
+
+    @invariant()
+    def memory_is_bounded(self) -> None:
+        assert len(self.seen) == len(self.firsts) <= REMEMBERED
+
+
+Memory.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestMemory = Memory.TestCase

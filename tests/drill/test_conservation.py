@@ -222,6 +222,15 @@ def test_an_id_counts_by_the_best_that_its_publisher_learnt() -> None:
             replace(CLEAN, letters=tuple(each for each in CLEAN.letters if each.job_id != "late")),
             (Rule.NO_LETTER, "late", 1),
         ),
+        # one that belongs to another end will not do
+        (
+            with_(
+                *(end("again", D), end("again", offset=1, run=1)),
+                letter("again", Reason.DEADLINE),
+                dump=without("again"),
+            ),
+            (Rule.NO_LETTER, "again", 1),
+        ),
         (with_(letter("waiting"), dump=without("waiting")), (Rule.NO_RESULT, "waiting", 1)),
         (
             with_(letter("waiting", Reason.DEADLINE), dump=without("waiting")),
@@ -384,7 +393,10 @@ def test_fewer_calls_seen_than_told_are_no_matter() -> None:
     """A connection that was refused is told as a call, and nobody saw it."""
     calls = {**CALLS, "p": {**CALLS["p"], "waiting": 0}}
 
-    assert account(calls=calls, allowance=Allowance()).holds
+    found = account(calls=calls, allowance=Allowance())
+
+    assert found.holds
+    assert found.extra_calls == 0
 
 
 def test_the_first_result_is_the_one_with_the_lowest_offset_however_they_were_read() -> None:

@@ -156,9 +156,9 @@ def test_a_new_assignment_keeps_nothing_back() -> None:
 def test_the_later_generation_has_the_partition() -> None:
     frozen, owner = Membership(SECOND), Membership(FIRST)
     frozen.assigned(3, jobs(0, 1, 2, 3, 4, 5, 6, 7))
-    owner.assigned(4, jobs(4, 5, 6, 7))
+    owner.assigned(4, jobs(0, 1, 2, 3))
 
-    assert rebalance(frozen, owner) == {FIRST: jobs(4, 5, 6, 7), SECOND: jobs(0, 1, 2, 3)}
+    assert rebalance(frozen, owner) == {FIRST: jobs(0, 1, 2, 3), SECOND: jobs(4, 5, 6, 7)}
 
 
 def test_who_leaves_is_rid_of_all_and_still_counts_as_alive() -> None:

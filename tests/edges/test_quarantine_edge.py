@@ -122,3 +122,126 @@ async def test_a_suspect_that_is_cut_while_it_waits_holds_up_nobody() -> None:
     await asyncio.wait({waits})
 
     assert quarantine.enters("other", 0, "tp")
+
+
+async def test_who_waited_for_the_last_suspect_goes_on_when_it_leaves() -> None:
+    quarantine = holding(4)
+    told: list[str] = []
+    quarantine.watch(lambda: told.append("changed"))
+    waits = asyncio.create_task(quarantine.entered("other", 0))
+    await turns()
+    assert not waits.done()
+    quarantine.leaves(0)
+    await turns()
+
+    assert (waits.done(), told) == (True, ["changed"])
+    waits.cancel()
+
+
+@pytest.mark.parametrize("unclean", [2, 3, 4])
+def test_a_suspect_that_waits_gets_the_next_place_that_is_free(unclean: int) -> None:
+    quarantine = holding(*[0] * company(unclean))
+    assert not quarantine.enters("suspect", unclean, "tp")
+    quarantine.leaves(0)
+
+    assert not quarantine.enters("other", 0, "another tp")
+    assert quarantine.enters("suspect", unclean, "tp")
+
+
+@pytest.mark.parametrize("later", [2, 3, 4])
+def test_suspects_get_their_turn_in_the_order_they_asked(later: int) -> None:
+    quarantine = holding(0)
+    assert not quarantine.enters("first", 4, "tp")
+    assert not quarantine.enters("second", later, "another tp")
+    quarantine.leaves(0)
+
+    assert not quarantine.enters("second", later, "another tp")
+    assert quarantine.enters("first", 4, "tp")
+
+
+Ask = tuple[str, int]
+
+
+class Company(RuleBasedStateMachine):
+    """Feeds that ask for the heads of their partitions, and who rested and asks to go on."""
+
+    def __init__(self) -> None:
+        """Begin with nobody; four partitions, of which each has a head now and then."""
+        super().__init__()
+        self.quarantine = Quarantine()
+        self.inside: dict[Hashable, int] = {}
+        self.heads: dict[str, Ask] = {}
+        self.waited: list[str] = []
+        self.count = 0
+        self.told = 0
+        self.quarantine.watch(self._hear)
+
+    def _hear(self) -> None:
+        self.told += 1
+
+    @rule(tp=st.sampled_from("abcd"), unclean=st.sampled_from([0, 0, 0, 1, 2, 3, 4]))
+    def ask(self, tp: str, unclean: int) -> None:
+        """A head that may not enter stays the head, as the feed asks in order."""
+        if tp not in self.heads:
+            self.count += 1
+            self.heads[tp] = (f"record {self.count}", unclean)
+        place, unclean = self.heads[tp]
+        if self.quarantine.enters(place, unclean, tp):
+            suspects = [each for each in self.waited if each != tp]
+
+            assert not suspects or self._is_crowded_by_one_of(tp)
+            self.inside[place] = unclean
+            del self.heads[tp]
+            self.waited = [each for each in self.waited if each != tp]
+        elif unclean >= SUSPECT and tp not in self.waited:
+            self.waited.append(tp)
+
+    def _is_crowded_by_one_of(self, tp: str) -> bool:
+        """Whether it asked before all others that wait."""
+        return bool(self.waited) and self.waited[0] == tp
+
+    @precondition(lambda self: len(self.inside) < 70)
+    @rule(count=st.integers(1, 70))
+    def crowd(self, count: int) -> None:
+        for _ in range(count):
+            self.count += 1
+            place = f"record {self.count}"
+            if not self.quarantine.enters(place, 0, "crowd"):
+                break
+            assert not self.waited
+            self.inside[place] = 0
+
+    @precondition(lambda self: self.inside)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        place = data.draw(st.sampled_from(sorted(self.inside, key=str)))
+        del self.inside[place]
+        self.quarantine.leaves(place)
+
+    @rule(tp=st.sampled_from("abcd"))
+    def lose_a_partition(self, tp: str) -> None:
+        self.heads.pop(tp, None)
+        self.waited = [each for each in self.waited if each != tp]
+        self.quarantine.withdraws(tp)
+
+    @invariant()
+    def nobody_has_more_company_than_may_be(self) -> None:
+        assert all(len(self.inside) <= company(unclean) for unclean in self.inside.values())
+
+    def teardown(self) -> None:
+        """All that waits gets its turn, however the partitions are asked in turn."""
+        for _ in range(len(self.inside) + len(self.heads) + 1):
+            for place in list(self.inside):
+                del self.inside[place]
+                self.quarantine.leaves(place)
+            for tp in sorted(self.heads):
+                self.ask(tp, 0)
+        assert self.heads == {}
+        for place in list(self.inside):
+            self.quarantine.leaves(place)
+
+        assert all(self.quarantine.enters(n, 0, "feed") for n in range(200))
+
+
+Company.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestCompany = Company.TestCase

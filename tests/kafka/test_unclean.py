@@ -5,14 +5,15 @@ import time
 
 import pytest
 from aiokafka import TopicPartition
+from structlog.testing import capture_logs
 
 from outlast.core import quarantine as rules
-from outlast.core.progress import IDLE, Progress, Start
+from outlast.core.progress import IDLE, Progress, Start, encode
 from outlast.edges.kafka import commit as committing
 from outlast.edges.kafka.quarantine import Quarantine
 from outlast_schemas.dead_letter import Reason
 from outlast_schemas.job import Job
-from tests.kafka.member import Commits, Corner, Member, Stage, corner, until
+from tests.kafka.member import Commits, Corner, Stage, corner, until
 
 pytestmark = pytest.mark.kafka
 
@@ -29,10 +30,12 @@ async def until_started(here: Corner, *offsets: int) -> None:
         raise AssertionError(f"committed as started: {found}, not {offsets}") from None
 
 
-async def history(here: Corner, unclean: dict[int, int], low: int = 0) -> None:
+async def history(here: Corner, unclean: dict[int, int]) -> None:
     """As a dead process has committed it: these records not done, with so many unclean starts."""
     starts = tuple(Start(unclean=count) for count in unclean.values())
-    await here.commit(Progress(low, max(unclean) + 1, tuple(unclean), starts))
+    progress = Progress(min(unclean), max(unclean) + 1, tuple(unclean), starts)
+    tp = TopicPartition(here.topic, 0)
+    await here.where.commit(here.topic, {tp: (progress.low, encode(progress))})
 
 
 async def test_after_an_unclean_end_each_record_starts_only_once_a_commit_names_it(
@@ -175,9 +178,9 @@ async def test_a_suspect_waits_for_what_runs_in_all_feeds_of_its_process_and_sto
         await here.publish("suspect")
         await history(here, {0: 4})
         await here.join(one, quarantine=shared)
-        await until(lambda: here.members[0].feed._held)  # it is there, and must wait
+        await until(lambda: any(here.members[0].feed._held.values()))  # it is there, and must wait
         await other.publish("later")
-        await until(lambda: other.members[0].feed._held)
+        await until(lambda: any(other.members[0].feed._held.values()))
         assert (one.started, two.started) == ([], ["beside"])
         two.let_go("beside")
         await until(lambda: one.started == ["suspect"])
@@ -188,33 +191,83 @@ async def test_a_suspect_waits_for_what_runs_in_all_feeds_of_its_process_and_sto
         await here.until_committed(Progress(1, 1))
 
 
-async def test_what_kills_its_process_five_times_is_poison_and_what_ran_beside_it_is_not(
+async def test_what_kills_its_process_five_times_is_poison_and_what_ran_beside_it_never_is(
     kafka: str,
 ) -> None:
     async with corner(kafka) as here:
         await here.publish_all((job, 0) for job in ("i0", "bad", "i2"))
-        deaths = 0
-        while True:
+        for _ in range(4):
             stage = Stage()
             member = await here.join(stage)
-            await until(lambda each=stage, one=member: "bad" in each.started or one.set_aside)  # type: ignore[misc]
-            if member.set_aside:
-                break
-            await until(lambda: member.start(1).runner)  # noqa: B023
-            await until_started(here, *_started(member))
+            await until(lambda each=stage: len(each.started) == 3)  # type: ignore[misc]
+            await until_started(here, 0, 1, 2)
             await member.die()
-            deaths += 1
-            await _innocents_end_once_they_are_alone(here, deaths)
-        stage.let_go()
+        alone = Stage()
+        member = await here.join(alone)
+        await until(lambda: alone.started)
+        await until_started(here, 0)
+        assert alone.started == ["i0"]  # nobody is condemned for the company it was in
+        alone.let_go("i0")
+        await until(lambda: alone.started == ["i0", "bad"])
+        await until_started(here, 1)
+        await member.die()
+        last = Stage(open=True)
+        member = await here.join(last)
 
         await here.until_committed(Progress(3, 3))
-        assert deaths == 5
         assert member.set_aside == [("bad", Reason.POISON)]
+        assert last.started == ["i2"]
 
 
-def _started(member: Member) -> list[int]:
-    return [offset for offset in range(3) if member.start(offset).runner]
+async def test_after_a_freeze_nothing_starts_before_a_commit_shows_that_it_is_still_a_member(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committing, "STALE_SECONDS", 0.4)  # 5 s otherwise
+    async with corner(kafka) as here:
+        stage = Stage(open=True)
+        member = await here.join(stage)
+        await here.publish("before")
+        await here.until_committed(Progress(1, 1))
+        member.may_start = False
+        await here.publish("after")
+        fetched = TopicPartition(here.topic, 0)
+        await until(lambda: member.assignment.consumer.highwater(fetched) == 2)
+        commits = Commits(monkeypatch)
+        commits.hang()
+        with capture_logs() as logs:
+            member.may_start = True
+            time.sleep(0.6)  # noqa: ASYNC251  # the whole process stands, as one that was stopped
+            await until(lambda: commits.tried)
+            await asyncio.sleep(0.3)
+            assert stage.started == ["before"]
+            assert not member.assignment.is_open
+            commits.go_on()
+
+            await until(lambda: stage.ended == ["before", "after"])
+        assert "feed.stood" in [each["event"] for each in logs]
 
 
-async def _innocents_end_once_they_are_alone(here: Corner, deaths: int) -> None:
-    """Nothing here: innocents end by themselves when the bad one is not beside them."""
+async def test_while_commits_are_not_acknowledged_for_too_long_what_runs_goes_on_and_no_more(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committing, "STALE_SECONDS", 0.4)  # 5 s otherwise
+    async with corner(kafka) as here:
+        stage = Stage()
+        member = await here.join(stage)
+        await here.publish_all([("ends", 0), ("runs", 0)])
+        await here.until_committed(Progress(0, 2, (0, 1)))
+        commits = Commits(monkeypatch)
+        commits.failing = True
+        stage.let_go("ends")
+        await until(lambda: not member.assignment.is_open)
+        await here.publish("later")
+        tried = commits.tried
+        await until(lambda: commits.tried > tried + 3)
+        assert sorted(stage.started) == ["ends", "runs"]
+        assert stage.running == {"runs"}
+        commits.go_on()
+
+        await until(lambda: "later" in stage.started)
+        assert member.assignment.commits.behind_seconds < 0.4
+        stage.let_go()
+        await here.until_committed(Progress(3, 3))

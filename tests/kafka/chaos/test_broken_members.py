@@ -72,4 +72,4 @@ async def test_the_same_slot_started_twice(scenario: Scenario, tmp_path: Path) -
 
     outcome.require_nothing_lost()
     assert gone.exit_code in (2, 4)
-    assert "instance" in said.lower()
+    assert "instance id" in said

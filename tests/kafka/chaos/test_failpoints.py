@@ -36,7 +36,13 @@ class Stage:
 POOL: Final = ("work", "--provider", "deepseek")
 WORK: Final = Stage((*POOL, "--max-in-flight", "8"), beside=("route",), points=POINTS)
 ROUTE: Final = Stage(("route",), beside=("work",))
-RETRY: Final = Stage(("retry",), beside=("route", "work"), first_provider="unavailable")
+RETRY: Final = Stage(
+    ("retry",),
+    beside=("route", "work"),
+    # The same engine: its steps are looked at more closely in the other two.
+    points=("sent", "acked", "before_mark", "during_commit", "after_commit"),
+    first_provider="unavailable",
+)
 """Every job goes by a retry topic to the alternate."""
 
 

@@ -125,7 +125,7 @@ def extra_calls(lives: Mapping[Run, Life], calls: Calls) -> Iterator[Offender]:
 def _named(life: Life, counts: Mapping[Rule, int]) -> Iterator[Offender]:
     for rule, count in counts.items():
         if count > 0:
-            yield Offender(rule=rule, job_id=life.job_id, evidence=str(life), count=count)
+            yield Offender(rule=rule, job_id=life.job_id, evidence=str(life), count=int(count))
 
 
 def _without_letter(life: Life) -> int:

@@ -149,6 +149,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self.closed_since = _now()
         self.records.is_between = True
         self._steady.clear()
+        self.lent.revoked(self.owned)  # until the commit says better, whatever raises before
         await self.commits.once(REVOKE_SECONDS)
         self.lent.revoked(self.commits.not_handed_over())
         self.commits.closed()

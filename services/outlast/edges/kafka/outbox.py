@@ -33,12 +33,9 @@ MOST_AGAIN_SECONDS: Final = 4.0
 ENTER_SECONDS: Final = 20.0
 """For a topic that the client does not know yet; a client closed meanwhile would never tell."""
 REBUILD_SECONDS: Final = 30.0
-"""A producer that starts asks one broker after the other, eight seconds each."""
+"""A producer that starts asks one broker after the other, eight seconds each: then it is said."""
 REPEAT_SECONDS: Final = 10.0
-"""The same refusal of the same topic is said once in so many seconds, an alarm in six times that.
-
-Thousands of records may wait for one cause.
-"""
+"""The same refusal of a topic is said once in so many seconds, the alarm in six times that."""
 APPEND_TIME: Final = 1
 """The type of a timestamp that the broker has set."""
 
@@ -212,23 +209,31 @@ class Outbox:
         return self._rebuilding
 
     async def _rebuild(self, broken: AIOKafkaProducer) -> None:
-        fresh: AIOKafkaProducer | None = None
         try:
-            fresh = self._build()
-            async with asyncio.timeout(REBUILD_SECONDS):
-                await fresh.start()
+            fresh = await self._started()
         except Exception as error:  # noqa: BLE001  # whatever it is, those who wait must try again
             log.error("outbox.not_rebuilt", error=type(error).__name__)
-            if fresh is not None:
-                await fresh.stop()
             return
-        except asyncio.CancelledError:
-            if fresh is not None:
-                await fresh.stop()
-            raise
         self._producer = fresh
         log.warning("outbox.rebuilt")
         self._retire(broken)
+
+    async def _started(self) -> AIOKafkaProducer:
+        """However long that takes: given up in the middle, a client leaves connections behind."""
+        fresh = self._build()
+        starting = asyncio.ensure_future(fresh.start())
+        try:
+            while not (await asyncio.wait({starting}, timeout=REBUILD_SECONDS))[0]:
+                log.error("outbox.rebuilds_slowly")
+                if private.producer_stands_still(fresh) is not None:
+                    raise KafkaError("the new producer stands still")
+            starting.result()
+        except BaseException:
+            starting.cancel()
+            await asyncio.wait({starting})
+            await fresh.stop()
+            raise
+        return fresh
 
     def _retire(self, producer: AIOKafkaProducer) -> None:
         """No time limit: what is still pending in it is unknown, not failed, and is waited for."""

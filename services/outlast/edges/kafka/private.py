@@ -37,6 +37,7 @@ __all__ = [
     "forget_instance",
     "generation",
     "is_buffered",
+    "member_id",
     "metadata",
     "position",
     "producer_stands_still",
@@ -163,6 +164,11 @@ def take_error(consumer: AIOKafkaConsumer) -> KafkaError | None:
     except KafkaError as error:
         return error
     return None
+
+
+def member_id(consumer: AIOKafkaConsumer) -> str:
+    """By which name the group knows this member; empty while it is none."""
+    return str(_coordinator(consumer).member_id)
 
 
 def position(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int | None:

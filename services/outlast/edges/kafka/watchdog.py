@@ -5,7 +5,7 @@ the process, and whoever runs it starts it again.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -30,7 +30,10 @@ BEHIND_SECONDS: Final = 30.0
 """How long nothing may come of a partition that has more."""
 TWIN_SECONDS: Final = 10.0
 TWIN_ASSIGNMENTS: Final = 3
-"""More than so many of one generation in that time: two members push each other out."""
+"""More than so many of one generation, or under so many names, in that time: that is no rebalance.
+
+Two members of one instance id push each other out of the group for ever.
+"""
 
 
 async def watched(name: str, subscriber: Subscriber) -> None:
@@ -69,6 +72,8 @@ class Watchdog:
         self._strange_since: float | None = None
         self._failing_since: float | None = None
         self._error: str | None = None
+        self._member = ""
+        self._renamed: deque[float] = deque(maxlen=2 * TWIN_ASSIGNMENTS)
         self._silence: str | None = None
         self._still: dict[TopicPartition, tuple[int | None, float]] = {}
 
@@ -111,15 +116,20 @@ class Watchdog:
         return f"no commit was acknowledged for {COMMIT_SECONDS:.0f} s"
 
     def _twin(self, now: float) -> str | None:
-        """Two members of one instance id take it from each other, in one generation."""
+        """Two members of one instance id take it from each other, until one of them gives up."""
+        member = private.member_id(self._assignment.consumer)
+        if member and member != self._member:
+            self._member = member
+            self._renamed.append(now)
         recent = Counter(
             number for at, number in self._generations if now - at <= TWIN_SECONDS and number >= 0
         )
-        most = max(recent.values(), default=0)
+        names = sum(now - at <= TWIN_SECONDS for at in self._renamed)
+        most = max(names, *recent.values(), 0)
         if most <= TWIN_ASSIGNMENTS:
             return None
         return (
-            f"{most} assignments of one generation within {TWIN_SECONDS:.0f} s: another process "
+            f"it had to join {most} times within {TWIN_SECONDS:.0f} s: another process "
             f"seems to have the same instance id, {self._instance!r}. It is OUTLAST_INSTANCE_ID, "
             "or else the host's name with the number of a slot; give each process its own"
         )
@@ -130,7 +140,8 @@ class Watchdog:
         if error is None:
             self._failing_since = None
             return None
-        log.warning("feed.coordination_failed", feed=self._assignment.name, error=repr(error)[:200])
+        self._error = repr(error)[:300]
+        log.warning("feed.coordination_failed", feed=self._assignment.name, error=self._error)
         if self._failing_since is None:
             self._failing_since = now
         if now - self._failing_since <= REBALANCE_SECONDS:
