@@ -14,10 +14,12 @@ class Note:
 
     The key of the record is ``topic/partition``. ``done``: what follows is acknowledged;
     ``released``: given up untouched; ``cut``: given up while a call may have been under way. Each
-    lists offsets. A note counts only for what the partition's owner knows to be run by ``by``.
+    lists offsets. ``turn`` is the assignment of that process in which it began them. A note counts
+    only for what the partition's owner knows to be run by ``by``, begun in that turn.
     """
 
     by: str
+    turn: int = 0
     done: tuple[int, ...] = ()
     released: tuple[int, ...] = ()
     cut: tuple[int, ...] = ()
@@ -27,6 +29,7 @@ class Note:
         return {
             "v": 1,
             "by": self.by,
+            "turn": self.turn,
             "done": list(self.done),
             "released": list(self.released),
             "cut": list(self.cut),
@@ -37,6 +40,7 @@ class Note:
         """Read a note. Raises ``KeyError``, ``TypeError`` or ``ValueError`` on a misfit."""
         return cls(
             by=text(fields["by"]),
+            turn=count(fields["turn"]),
             done=_offsets(fields["done"]),
             released=_offsets(fields["released"]),
             cut=_offsets(fields["cut"]),

@@ -18,7 +18,7 @@ from outlast.edges.kafka.connection import admin, connect, groupless_consumer, p
 from outlast_schemas.health import EVERY_MODEL, BreakerWord, Health, ModelHealth
 from outlast_schemas.job import Job, Origin
 from outlast_schemas.state import State
-from tests.bench.figures import cpu_seconds, memory_mb
+from tests.bench.figures import cpu_seconds, waited_seconds
 from tests.e2e.scene import Process, Scene
 
 PARTITIONS: Final = 12
@@ -28,11 +28,11 @@ DAY_MS: Final = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A process at one moment: seconds, CPU seconds, resident MB, and records it has written."""
+    """A process at one moment: seconds, CPU seconds and seconds without a core, records written."""
 
     at: float
     cpu: float
-    memory: float
+    waited: float
     written: int
 
 
@@ -111,7 +111,7 @@ class Ledger:
                 raise AssertionError(f"{samples[-1:]} of {count}:\n{run.log.read_text()[-3000:]}")
             written = await self.end(topic) - before
             pid = run.process.pid
-            samples.append(Sample(loop.time(), cpu_seconds(pid), memory_mb(pid), written))
+            samples.append(Sample(loop.time(), cpu_seconds(pid), waited_seconds(pid), written))
             await asyncio.sleep(POLL_SECONDS)
         assert samples[-1].written == count
         return samples

@@ -18,6 +18,11 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def waited_seconds(pid: int) -> float:
+    """How long its main thread was ready to run and had no core: what a loaded machine costs."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 def memory_mb(pid: int, kind: str = "VmRSS") -> float:
     """Resident memory now, or with ``VmHWM`` the most it ever was."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

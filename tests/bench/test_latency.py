@@ -17,7 +17,7 @@ from outlast_schemas.headers import ATTEMPTS, SUBJECT
 from tests.bench.backend import provider
 from tests.bench.backlog import bodies, ledger
 from tests.bench.bare_hop import bare_hops
-from tests.bench.figures import asked, cpu_seconds, show, spread
+from tests.bench.figures import asked, cpu_seconds, show, spread, waited_seconds
 from tests.e2e.scene import Scene, scene
 
 pytestmark = pytest.mark.bench
@@ -100,18 +100,19 @@ async def test_latency_added_at_200_jobs_a_second(
         reader = groupless_consumer(world.kafka, world.topics.results())
         await reader.start()
         hearing = asyncio.ensure_future(published.hear(reader))
-        before = cpu_seconds(run.process.pid)
+        pid = run.process.pid
+        before, waited_before = cpu_seconds(pid), waited_seconds(pid)
         await published.publish(world)
         async with asyncio.timeout(MOST_SECONDS):
             await hearing
-        cpu = cpu_seconds(run.process.pid) - before
+        cpu, waited = cpu_seconds(pid) - before, waited_seconds(pid) - waited_before
         await reader.stop()
 
     added = sorted(published.added.values(), key=lambda each: each.at)
     show(
         capsys,
         f"added latency at {PER_SECOND} jobs/s, three hops, ms; "
-        f"all stages use {cpu / SECONDS:.0%} of a core",
+        f"all stages use {cpu / SECONDS:.0%} of a core and wait {waited / SECONDS:.0%} for one",
         ("", "jobs", "p50", "p99", "most"),
         row("a bare hop", hops),
         row("first 2 s", part(added, 0, WARM_UP_SECONDS)),

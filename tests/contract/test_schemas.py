@@ -296,7 +296,7 @@ def test_whatever_vitals_are_written_validate_and_are_read_back(window: Vitals) 
 offsets = st.lists(counts, max_size=8).map(tuple)
 
 
-@given(st.builds(Note, by=names, done=offsets, released=offsets, cut=offsets))
+@given(st.builds(Note, by=names, turn=counts, done=offsets, released=offsets, cut=offsets))
 def test_whatever_note_is_written_is_read_back(note: Note) -> None:
     fields = json.loads(json.dumps(note.to_json()))
 
@@ -367,6 +367,9 @@ NO_OFFSETS: Final[list[object]] = [
     [
         ("by", None),
         ("by", 7),
+        ("turn", None),
+        ("turn", -1),
+        ("turn", "3"),
         *[(field, value) for field in ("done", "released", "cut") for value in NO_OFFSETS],
     ],
 )
@@ -377,7 +380,7 @@ def test_a_note_that_misfits_is_refused(field: str, value: object) -> None:
         Note.from_json(fields)
 
 
-@pytest.mark.parametrize("field", ["by", "done", "released", "cut"])
+@pytest.mark.parametrize("field", ["by", "turn", "done", "released", "cut"])
 def test_a_note_without_one_of_its_fields_is_refused(field: str) -> None:
     fields = Note(by="host-1.0a0a0a0a").to_json()
     del fields[field]

@@ -19,7 +19,12 @@ runners = st.lists(names, min_size=1, max_size=12, unique=True).flatmap(
     lambda some: st.none() | st.sampled_from(some)
 )
 starts = st.builds(
-    Start, runner=runners, unclean=st.integers(0, 7), resting=st.booleans(), cut=st.booleans()
+    lambda runner, turn, **more: Start(runner=runner, turn=turn if runner else 0, **more),
+    runner=runners,
+    turn=st.integers(0, 300),
+    unclean=st.integers(0, 7),
+    resting=st.booleans(),
+    cut=st.booleans(),
 )
 placed = st.builds(
     lambda low, deltas, more: Progress(
@@ -51,6 +56,7 @@ progresses = st.builds(
 @example(Progress(0, 16_385, (0, 16_384)))
 @example(Progress(7, 7, writer="a"))
 @example(Progress(0, 2, (0, 1), (Start(runner="a"), Start(runner="b")), "a"))
+@example(Progress(0, 2, (0, 1), (Start(runner="a", turn=1), Start(runner="a", turn=2)), "a"))
 @example(Progress(0, 2, (0, 1), (Start(), Start(runner="a", resting=True)), "a"))
 @example(Progress(0, 2, (0, 1), (Start(unclean=7, cut=True), IDLE)))
 def test_what_is_committed_is_read_back(progress: Progress) -> None:
@@ -110,12 +116,12 @@ def of(*raw: int) -> str:
     return "o2." + base64.b64encode(bytes(raw)).decode()
 
 
-WHOLE: Final = (1, 1, ord("a"), 1, 2, 0, 5, 1)
-"""Writer ``a``; one run of two that it has; up to 5; the second is one after the first."""
+WHOLE: Final = (1, 1, ord("a"), 0, 1, 2, 0, 5, 1)
+"""Writer ``a`` of turn 0; one run of two that it has; up to 5; the second is one after the first."""
 
 
 def test_the_form_is_the_one_that_the_damages_below_start_from() -> None:
-    read = decode(0, of(*WHOLE[:5], 0b1111, *WHOLE[6:]))
+    read = decode(0, of(*WHOLE[:6], 0b1111, *WHOLE[7:]))
 
     start = Start("a", unclean=3, resting=True, cut=True)
     assert read.says_the_same(Progress(0, 5, (0, 1), (start, start), "a"))
@@ -135,22 +141,22 @@ def test_the_form_is_the_one_that_the_damages_below_start_from() -> None:
         "o2.é",
         # the form before it told who runs what
         "o1.AgE=",
-        of(0, 0, 0),  # no writer, not even nobody
+        of(0, 0, 0, 0),  # no writer, not even nobody
         of(1, 2, ord("a")),  # a name shorter than it says
-        of(1, 2, 0xFF, 0xFE, 0, 0),  # a name that is no text
+        of(1, 2, 0xFF, 0xFE, 0, 0, 0),  # a name that is no text
         of(*[0xFF] * 20, 1),  # more names than there can be
         of(1, *[0xFF] * 20, 1),  # a name longer than anything
-        of(1, 0, 1, 1),  # a run of no state
-        of(1, 0, 1, 1, 1 << 5, 1),  # run by one who is not in the list
-        of(1, 0, 1, 1, *[0xFF] * 20, 1, 1),  # by one who can be in no list
-        of(1, 0, 1, 2, 0, 1),  # more starts than offsets
-        of(1, 0, 1, 1, 0, 5, 1),  # fewer
-        of(1, 0, 1, *[0xFF] * 20, 1, 0, 1),  # more than fit into the metadata
+        of(1, 0, 0, 1, 1),  # a run of no state
+        of(1, 0, 0, 1, 1, 1 << 5, 1),  # run by one who is not in the list
+        of(1, 0, 0, 1, 1, *[0xFF] * 20, 1, 1),  # by one who can be in no list
+        of(1, 0, 0, 1, 2, 0, 1),  # more starts than offsets
+        of(1, 0, 0, 1, 1, 0, 5, 1),  # fewer
+        of(1, 0, 0, 1, *[0xFF] * 20, 1, 0, 1),  # more than fit into the metadata
         of(*WHOLE[:-1], 0x81),  # a number without an end
-        of(1, 0, 0, 0x80),
-        of(1, 0, 0, 5, 0),  # an offset twice
-        of(1, 0, 0, 2, 2),  # an offset at the high end, which is not below it
-        of(1, 0, 0, 0, 1),  # nothing is open, yet the list is there
+        of(1, 0, 0, 0, 0x80),
+        of(1, 0, 0, 0, 5, 0),  # an offset twice
+        of(1, 0, 0, 0, 2, 2),  # an offset at the high end, which is not below it
+        of(1, 0, 0, 0, 0, 1),  # nothing is open, yet the list is there
     ],
 )
 def test_damaged_metadata_is_a_value_error(metadata: str) -> None:

@@ -274,7 +274,7 @@ def test_what_others_run_is_neither_admitted_nor_read_again() -> None:
 def test_what_others_ran_comes_back_as_they_say(end: End, expected: Start | None) -> None:
     watermark = lent(Start(THEM))
 
-    assert watermark.returned(0, THEM, end)
+    assert watermark.returned(0, THEM, 0, end)
     assert watermark.is_done(0) is (expected is None)
     assert watermark.start(0) == (expected or IDLE)
     assert (watermark.lent, watermark.has_waiting) == (0, expected is not None)
@@ -284,8 +284,8 @@ def test_what_others_ran_comes_back_as_they_say(end: End, expected: Start | None
 def test_only_who_runs_it_can_say_how_it_ended(by: str) -> None:
     watermark = lent(Start(THEM))
 
-    assert not watermark.returned(0, by, End.DONE)
-    assert not watermark.returned(7, THEM, End.DONE)
+    assert not watermark.returned(0, by, 0, End.DONE)
+    assert not watermark.returned(7, THEM, 0, End.DONE)
     assert watermark.lent == 1
 
 
@@ -607,7 +607,7 @@ class Pool(RuleBasedStateMachine):
             progress = decode(*self.commit)
             self._read(process, len(self.topic))
             records.merge(TP, progress)
-            process.lent.settle(TP, progress.writer)
+            process.lent.settle(TP, progress)
         records.own(frozenset({TP}) if owns else NOBODY)
         records.is_between = False
         if not owns:

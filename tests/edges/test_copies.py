@@ -1,6 +1,7 @@
 """Copies wait for how their first ends: none runs beside it, none is dropped too early."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -30,19 +31,22 @@ class Feed:
         self.ran: list[int] = []
         self.ended: dict[int, str] = {}
         self._ends: dict[int, asyncio.Future[None]] = {}
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def reads(self, *jobs: Job) -> None:
         for job in jobs:
             offset = job.origin.offset
             self._ends[offset] = asyncio.get_running_loop().create_future()
-            self._tasks[offset] = asyncio.create_task(self._carry(job))
+            self._tasks.append(asyncio.create_task(self._carry(job), name=str(offset)))
             await turns()
 
     async def _carry(self, job: Job) -> None:
         offset = job.origin.offset
         try:
-            sight = await self.copies.sight(job)
+            while (first := self.copies.first_of(job)) is not None:
+                await asyncio.wait({first})
+                self.copies.check(first)
+            sight = self.copies.look(job)
             if sight is Sight.NEW:
                 self.ran.append(offset)
                 await self._ends[offset]
@@ -62,7 +66,13 @@ class Feed:
         await turns()
 
     async def cuts(self, offset: int) -> None:
-        self._tasks[offset].cancel()
+        [task] = [task for task in self._tasks if task.get_name() == str(offset)]
+        task.cancel()
+        await turns()
+
+    async def stops(self) -> None:
+        for task in self._tasks:
+            task.cancel()
         await turns()
 
     async def review(self, *, owns: bool = True, lent: bool = True, done: bool = False) -> None:
@@ -70,8 +80,15 @@ class Feed:
         await turns()
 
 
-async def test_copies_are_dropped_once_their_first_is_done_and_not_before() -> None:
+@pytest.fixture
+async def feed() -> AsyncIterator[Feed]:
+    """A feed, of which nothing runs on after the test."""
     feed = Feed()
+    yield feed
+    await feed.stops()
+
+
+async def test_copies_are_dropped_once_their_first_is_done_and_not_before(feed: Feed) -> None:
     await feed.reads(at(0), at(1), at(2))
     assert (feed.ran, feed.ended) == ([0], {})
     await feed.ends(0)
@@ -83,9 +100,8 @@ async def test_copies_are_dropped_once_their_first_is_done_and_not_before() -> N
 
 @pytest.mark.parametrize("is_cut", [False, True])
 async def test_when_the_first_is_given_up_one_copy_runs_and_the_others_wait_for_it(
-    is_cut: bool,
+    feed: Feed, is_cut: bool
 ) -> None:
-    feed = Feed()
     await feed.reads(at(0), at(1), at(2))
     await (feed.cuts(0) if is_cut else feed.ends(0, Released()))
     assert len(feed.ran) == 2
@@ -98,8 +114,9 @@ async def test_when_the_first_is_given_up_one_copy_runs_and_the_others_wait_for_
     assert [feed.ended[offset] for offset in (0, 1, 2)].count("copy") == 2
 
 
-async def test_another_job_under_the_same_id_waits_too_and_is_a_conflict_in_the_end() -> None:
-    feed = Feed()
+async def test_another_job_under_the_same_id_waits_too_and_is_a_conflict_in_the_end(
+    feed: Feed,
+) -> None:
     await feed.reads(at(0, body=b"1", hop=0), at(1, body=b"2", hop=0))
     assert feed.ended == {}
     await feed.ends(0)
@@ -107,16 +124,14 @@ async def test_another_job_under_the_same_id_waits_too_and_is_a_conflict_in_the_
     assert feed.ended == {0: "done", 1: "conflict"}
 
 
-async def test_another_job_under_the_same_id_runs_when_the_first_was_given_up() -> None:
-    feed = Feed()
+async def test_another_job_under_the_same_id_runs_when_the_first_was_given_up(feed: Feed) -> None:
     await feed.reads(at(0, body=b"1", hop=0), at(1, body=b"2", hop=0))
     await feed.ends(0, Released())
 
     assert feed.ran == [0, 1]
 
 
-async def test_a_copy_that_is_cut_while_it_waits_leaves_the_first_as_it_was() -> None:
-    feed = Feed()
+async def test_a_copy_that_is_cut_while_it_waits_leaves_the_first_as_it_was(feed: Feed) -> None:
     await feed.reads(at(0), at(1), at(2))
     await feed.cuts(1)
     await feed.reads(at(1))
@@ -126,16 +141,14 @@ async def test_a_copy_that_is_cut_while_it_waits_leaves_the_first_as_it_was() ->
     assert feed.ended == {0: "done", 1: "copy", 2: "copy"}
 
 
-async def test_what_is_remembered_as_done_makes_copies_of_what_repeats_it() -> None:
-    feed = Feed()
+async def test_what_is_remembered_as_done_makes_copies_of_what_repeats_it(feed: Feed) -> None:
     feed.copies.remember(at(0))
     await feed.reads(at(1))
 
     assert feed.ended == {1: "copy"}
 
 
-async def test_a_record_that_is_read_again_is_no_copy_of_itself() -> None:
-    feed = Feed()
+async def test_a_record_that_is_read_again_is_no_copy_of_itself(feed: Feed) -> None:
     feed.copies.remember(at(0))
     await feed.reads(at(0))
 
@@ -143,8 +156,9 @@ async def test_a_record_that_is_read_again_is_no_copy_of_itself() -> None:
 
 
 @pytest.mark.parametrize("is_reviewed", [False, True])
-async def test_copies_of_what_is_lent_are_dropped_when_it_is_done_there(is_reviewed: bool) -> None:
-    feed = Feed()
+async def test_copies_of_what_is_lent_are_dropped_when_it_is_done_there(
+    feed: Feed, is_reviewed: bool
+) -> None:
     feed.copies.lent(TP, 0, at(0))
     await feed.reads(at(1), at(2))
     assert (feed.ran, feed.ended) == ([], {})
@@ -158,8 +172,9 @@ async def test_copies_of_what_is_lent_are_dropped_when_it_is_done_there(is_revie
 
 
 @pytest.mark.parametrize("is_reviewed", [False, True])
-async def test_one_copy_of_what_was_lent_runs_when_it_came_back_undone(is_reviewed: bool) -> None:
-    feed = Feed()
+async def test_one_copy_of_what_was_lent_runs_when_it_came_back_undone(
+    feed: Feed, is_reviewed: bool
+) -> None:
     feed.copies.lent(TP, 0, at(0))
     await feed.reads(at(1), at(2))
     if is_reviewed:
@@ -175,8 +190,7 @@ async def test_one_copy_of_what_was_lent_runs_when_it_came_back_undone(is_review
     assert sorted(feed.ended.values()) == ["copy", "copy", "done"]
 
 
-async def test_copies_of_what_is_lent_are_released_when_the_partition_is_lost() -> None:
-    feed = Feed()
+async def test_copies_of_what_is_lent_are_released_when_the_partition_is_lost(feed: Feed) -> None:
     feed.copies.lent(TP, 0, at(0))
     await feed.reads(at(1), at(2))
     await feed.review(owns=False)
@@ -186,8 +200,7 @@ async def test_copies_of_what_is_lent_are_released_when_the_partition_is_lost() 
     assert feed.ran == [3]
 
 
-async def test_a_rebalance_that_changes_nothing_leaves_all_waiting() -> None:
-    feed = Feed()
+async def test_a_rebalance_that_changes_nothing_leaves_all_waiting(feed: Feed) -> None:
     feed.copies.lent(TP, 0, at(0))
     await feed.reads(at(1))
     await feed.review()
@@ -198,8 +211,7 @@ async def test_a_rebalance_that_changes_nothing_leaves_all_waiting() -> None:
     assert feed.ended == {1: "copy"}
 
 
-async def test_a_lent_record_that_is_read_again_is_waited_for_once() -> None:
-    feed = Feed()
+async def test_a_lent_record_that_is_read_again_is_waited_for_once(feed: Feed) -> None:
     for _ in range(2):
         feed.copies.lent(TP, 0, at(0))
     await feed.reads(at(1))
@@ -210,8 +222,7 @@ async def test_a_lent_record_that_is_read_again_is_waited_for_once() -> None:
     assert feed.ended == {1: "copy"}
 
 
-async def test_what_is_lent_and_repeats_what_runs_here_changes_nothing_here() -> None:
-    feed = Feed()
+async def test_what_is_lent_and_repeats_what_runs_here_changes_nothing_here(feed: Feed) -> None:
     await feed.reads(at(1))
     feed.copies.lent(TP, 0, at(0))
     feed.copies.returned(TP, 0, is_done=False)
@@ -222,8 +233,7 @@ async def test_what_is_lent_and_repeats_what_runs_here_changes_nothing_here() ->
     assert feed.ended == {1: "done", 2: "copy"}
 
 
-async def test_losing_what_nobody_waits_for_is_quiet() -> None:
-    feed = Feed()
+async def test_losing_what_nobody_waits_for_is_quiet(feed: Feed) -> None:
     feed.copies.lent(TP, 0, at(0))
     await feed.review(owns=False)
     feed.copies.returned(TP, 0, is_done=True)

@@ -20,13 +20,14 @@ from outlast.edges.codec import Encoded
 from outlast.edges.kafka import private
 from outlast.edges.kafka.assignment import Assignment
 from outlast.edges.kafka.connection import groupless_consumer
-from outlast.edges.kafka.feed import Feed, Room
+from outlast.edges.kafka.feed import Feed
 from outlast.edges.kafka.lending import Lending
 from outlast.edges.kafka.lent import Lent
 from outlast.edges.kafka.loading import BeginAt
 from outlast.edges.kafka.membership import Membership
 from outlast.edges.kafka.publish import Publisher
 from outlast.edges.kafka.quarantine import Quarantine
+from outlast.edges.kafka.room import Room
 from outlast.edges.kafka.starts import Starts
 from outlast.edges.kafka.subscribers import Subscriber, connected_broker, feed_subscriber
 from outlast.edges.process import Moving
@@ -166,6 +167,7 @@ class Member:
         self._where, self._topic = where, topic
         self.clock = BrokerClock()
         self.may_start = True
+        self.is_writing = False
         self.membership = Membership(f"{instance}.{uuid.uuid4().hex[:8]}")
         self._fetches_all_first = fetches_all_first
         self.lending = Lending(
@@ -192,6 +194,7 @@ class Member:
             set_aside=self._aside,
             room=Room(lambda: room),
             may_start=lambda: self.may_start,
+            is_writing=lambda task: self.is_writing,
             starts=self.starts,
         )
         self.quarantine.watch(self.feed.wake)

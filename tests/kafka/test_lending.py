@@ -401,7 +401,7 @@ async def test_calls_that_are_lent_count_where_their_partition_is(kafka: str) ->
         mine = Share(first.assignment, here.topic, limit=8, most=100)
         assert mine() == 8
         second = await here.join(two, instance="host-1")
-        await until(lambda: second.borrowed == 3)
+        await until(lambda: second.borrowed == 3 and first.owned == {0})
         theirs = Share(second.assignment, here.topic, limit=8, most=100)
 
         assert (mine(), theirs()) == (4 + 3, 4 - 3)
@@ -426,7 +426,7 @@ async def test_more_calls_lent_than_a_partition_has_permits_do_not_raise_the_lim
         await until(lambda: len(one.started) == 4)
         mine = Share(first.assignment, here.topic, limit=4, most=100)
         second = await here.join(two, instance="host-1")
-        await until(lambda: second.borrowed == 4)
+        await until(lambda: second.borrowed == 4 and first.owned == {0})
         theirs = Share(second.assignment, here.topic, limit=4, most=100)
 
         for ended in range(5):

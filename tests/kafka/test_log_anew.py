@@ -11,33 +11,12 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from structlog.testing import capture_logs
 
 from outlast.core.progress import Progress
-from tests.kafka.member import Corner, Member, Stage, Waits, corner, until
+from outlast.edges.kafka.loading import BeginAt
+from tests.kafka.member import Corner, Stage, Waits, corner, until
 
 pytestmark = pytest.mark.kafka
 
 Logs = list[MutableMapping[str, Any]]
-
-
-class News:
-    """What a member's client hears of the cluster; it can be kept from it."""
-
-    def __init__(self, member: Member) -> None:
-        self._client = member.assignment.consumer._client
-        self._may_come = asyncio.Event()
-        self._real = self._client._metadata_update
-        self._client._metadata_update = self._update
-
-    async def _update(self, *about: object) -> object:
-        await self._may_come.wait()
-        return await self._real(*about)
-
-    def come(self) -> None:
-        self._may_come.set()
-
-    async def ask(self) -> None:
-        """Hear at once what would be heard within minutes."""
-        self.come()
-        await self._client.force_metadata_update()
 
 
 async def delete(here: Corner) -> None:
@@ -57,11 +36,11 @@ async def create(here: Corner) -> None:
 
 
 async def begin_anew_unnoticed(here: Corner) -> None:
-    """The only member does not hear of it before all is done."""
-    news = News(here.members[0])
+    """The group agrees upon nothing anew: its only member fetches on, and finds another log."""
+    consumer = here.members[0].assignment.consumer
+    consumer._client.cluster.remove_listener(consumer._coordinator._handle_metadata_update)
     await delete(here)
     await create(here)
-    news.come()
 
 
 async def begin_anew_seen(here: Corner) -> None:
@@ -104,21 +83,24 @@ async def test_all_records_of_the_new_log_run_and_what_ends_of_the_old_one_marks
         assert told(logs, "feed.records_lost") == []
 
 
+@pytest.mark.parametrize("begin_at", ["earliest", None])
 async def test_when_the_group_saw_the_topic_go_all_of_the_new_one_runs_whatever_its_length(
-    kafka: str,
+    kafka: str, begin_at: BeginAt | None
 ) -> None:
     async with corner(kafka) as here:
         stage = Stage()
         with capture_logs() as logs:
-            member = await here.join(stage, begin_at="earliest")
+            member = await here.join(stage, begin_at=begin_at)
             await here.publish_all([("old0", 0), ("old1", 0)])
             await until(lambda: len(stage.started) == 2)
             stage.let_go("old0")
             await here.until_committed(Progress(1, 2, (1,)))
             await begin_anew_seen(here)
             await here.publish_all((f"new{number}", 0) for number in range(5))
-            await News(member).ask()
-            await until(lambda: len(stage.started) == 7)
+            # within minutes it would hear of it by itself
+            await member.assignment.consumer._client.force_metadata_update()
+            await until(lambda: len(stage.started) == 7 or member.assignment.fatal)
+            assert member.assignment.fatal is None
             stage.let_go("old1")
             await until(lambda: "old1" in stage.ended)
             await here.until_committed(Progress(0, 5, (0, 1, 2, 3, 4)))
@@ -143,7 +125,7 @@ async def test_what_waited_in_the_old_log_and_waits_in_the_new_one_do_not_distur
             await until(lambda: stage.waiting == {"old0", "old1", "new0"})
             stage.permit("old0")
             await until(lambda: stage.ended == ["old0"])
-            assert await here.committed() == Progress(0, 1, (0,))
+            await here.until_committed(Progress(0, 1, (0,)))
             stage.permit("new0")
 
             await here.until_committed(Progress(1, 1))

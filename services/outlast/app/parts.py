@@ -19,7 +19,7 @@ from outlast.edges.kafka.connection import (
     largest_record,
     producer,
 )
-from outlast.edges.kafka.feed import Feed, Room
+from outlast.edges.kafka.feed import Feed
 from outlast.edges.kafka.groups import Groups
 from outlast.edges.kafka.lending import Lending
 from outlast.edges.kafka.lent import Lent
@@ -27,9 +27,11 @@ from outlast.edges.kafka.membership import Membership
 from outlast.edges.kafka.outbox import Outbox
 from outlast.edges.kafka.patience import Stage
 from outlast.edges.kafka.quarantine import Quarantine
+from outlast.edges.kafka.room import Room
 from outlast.edges.kafka.starts import Starts
 from outlast.edges.kafka.subscribers import Subscriber, connected_broker, feed_subscriber
 from outlast.edges.kafka.tables import HealthTable
+from outlast.edges.kafka.writing import Writing
 from outlast.edges.process import Moving, Process
 from outlast.edges.settings import Settings
 from outlast.edges.slot import Slot
@@ -88,6 +90,7 @@ class Parts:
             largest=largest_record(kafka),
             too_large=self._too_large,
         )
+        self.writing = Writing(self.outbox)
         self.health = HealthTable(partial(groupless_consumer, kafka, self.topics.health))
         self.lending = Lending(
             self.topics.lent,
@@ -176,6 +179,7 @@ class Parts:
             set_aside=self.set_aside,
             room=Room(room),
             may_start=lambda: not self.outbox.is_blocked,
+            is_writing=self.writing.is_by,
             starts=desk.starts,
         )
         self.quarantine.watch(feed.wake)
@@ -186,7 +190,7 @@ class Parts:
     async def set_aside(self, job: Job, reason: Reason, detail: str) -> None:
         """Dead-letter a job whose record or stage is at fault."""
         decision = SetAside(job, reason, detail)
-        await self.outbox.send(records(decision, self.topics, self.catalogue, self.clock.now()))
+        await self.writing.send(records(decision, self.topics, self.catalogue, self.clock.now()))
 
     def _too_large(self, job: Job) -> Sequence[Outgoing]:
         detail = "with what Outlast adds to it, the record does not fit its next topic"

@@ -188,7 +188,7 @@ def _shared(parts: Parts, desk: Desk) -> Mapping[str, Any]:
         "catalogue": parts.catalogue,
         "topics": parts.topics,
         "clock": parts.clock,
-        "outbox": parts.outbox,
+        "outbox": parts.writing,
         "codec": parts.codec,
         "fleet": parts.health,
         "starts": desk.starts,

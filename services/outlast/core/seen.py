@@ -55,6 +55,11 @@ class Seen:
             return Sight.NEW
         return Sight.COPY if first.body == body else Sight.CONFLICT
 
+    def is_first(self, key: Key, place: Place) -> bool:
+        """Whether nothing else with its key is remembered."""
+        first = self._firsts.get(key)
+        return first is None or first.place == place
+
     def forget(self, key: Key, place: Place) -> None:
         """An admission was given up unfinished: what comes next is no copy of it."""
         first = self._firsts.get(key)

@@ -44,8 +44,7 @@ class Watermark:
             me: this process's incarnation, which is the runner of what is admitted here.
         """
         self._me = me
-        # One value for nearly all: what is the same object is also encoded as one run, fast.
-        self._admitted, self._resting = Start(runner=me), Start(runner=me, resting=True)
+        self.begin_turn(0)
         self._high = progress.high
         # ascending, and O(1) to drop from the front
         self._open: OrderedDict[int, Start] = OrderedDict(self._theirs(progress))
@@ -55,6 +54,12 @@ class Watermark:
         self._added = 0
         self.starts = 0
         """Counts the starts here, so that a commit can be known to name all up to one of them."""
+
+    def begin_turn(self, turn: int) -> None:
+        """What is admitted from now on belongs to this assignment of the process."""
+        # One value for nearly all: what is the same object is also encoded as one run, fast.
+        self._admitted = Start(runner=self._me, turn=turn)
+        self._resting = replace(self._admitted, resting=True)
 
     @property
     def low(self) -> int:
@@ -138,7 +143,9 @@ class Watermark:
             if start is None or start.runner is not None:
                 return False
             self._added += _RUN
-            self._open[offset] = replace(start, runner=self._me, resting=False)
+            self._open[offset] = replace(
+                start, runner=self._me, turn=self._admitted.turn, resting=False
+            )
         self._running += 1
         self.starts += 1
         return True
@@ -176,10 +183,10 @@ class Watermark:
         if start is not None and start.runner == self._me:
             self._give_up(offset, start, cut=cut)
 
-    def returned(self, offset: int, by: str, end: End) -> bool:
+    def returned(self, offset: int, by: str, turn: int, end: End) -> bool:
         """Who ran it tells how it ended; false when it was not (or no more) lent to them."""
         start = self._open.get(offset)
-        if by == self._me or start is None or start.runner != by:
+        if by == self._me or start is None or (start.runner, start.turn) != (by, turn):
             return False
         if end is End.DONE:
             self.done(offset)
@@ -257,7 +264,7 @@ class Watermark:
         """What a commit says of others: what it says of this process, this process knows better."""
         starts = committed.starts or (IDLE,) * len(committed.incomplete)
         return [
-            (offset, replace(start, runner=None) if start.runner == self._me else start)
+            (offset, _nobodys(start) if start.runner == self._me else start)
             for offset, start in zip(committed.incomplete, starts, strict=True)
         ]
 
@@ -267,3 +274,7 @@ class Watermark:
         for offset in gone:
             self.done(offset)
         return gone
+
+
+def _nobodys(start: Start) -> Start:
+    return Start(unclean=start.unclean, cut=start.cut)

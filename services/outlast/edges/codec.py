@@ -59,7 +59,7 @@ class Encoded:
     @property
     def size(self) -> int:
         """Bytes that the broker will count, but for a few of framing."""
-        headers = sum(len(name) + len(value or b"") + 10 for name, value in self.headers)
+        headers = sum(len(name.encode()) + len(value or b"") + 10 for name, value in self.headers)
         return len(self.key) + len(self.value) + headers + 100
 
 

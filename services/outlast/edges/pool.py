@@ -57,16 +57,22 @@ class Share:
         epoch = (self._assignment.epoch, records.version)
         if self._epoch != epoch:
             self._epoch = epoch
-            counted = self._counted() - records.borrowed + records.away
-            self._permits = max(0, min(self._most, counted))
+            self._permits = max(0, min(self._most, self._counted()))
         return self._permits
 
     def _counted(self) -> int:
-        owned = [tp.partition for tp in self._assignment.owned if tp.topic == self._topic]
-        if not owned:
-            return 0
-        partitions = self._assignment.consumer.partitions_for_topic(self._topic)
-        return share(self._limit, len(partitions), owned)
+        """By partition, so that what was lent never takes more than its partition has."""
+        # Nothing is known of a topic that is gone: then none of its jobs are here either.
+        count = len(self._assignment.consumer.partitions_for_topic(self._topic) or ())
+        counted, owned = 0, self._assignment.owned
+        for tp, mark in self._assignment.records.marks.items():
+            if tp.topic == self._topic:
+                permits = share(self._limit, count, [tp.partition])
+                if tp in owned:
+                    counted += permits - min(mark.lent, permits)
+                else:
+                    counted += min(mark.running, permits)
+        return counted
 
 
 class ProviderPool:

@@ -18,7 +18,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from outlast.cli import main
 
 KILLED: Final = 137
-STALL_SECONDS: Final = 70.0
+STALL_SECONDS: Final = 60.0
 
 
 def leader_dies() -> None:

@@ -19,8 +19,11 @@ from uuid import uuid4
 
 from aiokafka.admin import AIOKafkaAdminClient
 
+from outlast.drill.conservation import Account, Allowance, Published, check
+from outlast.drill.dump import dump
 from outlast.drill.simulator import Behaviour
-from outlast.edges.kafka.connection import admin
+from outlast.edges.codec import Codec
+from outlast.edges.kafka.connection import admin, connect
 from outlast.edges.settings import Kafka
 from tests.e2e.scene import MODELS, Process, Scene
 from tests.kafka.chaos.deaths import Death, allowed, places, progress
@@ -102,9 +105,11 @@ class Fleet(Scene):
     @property
     def calls(self) -> list[Call]:
         """All calls of all providers for our jobs; probes are left out."""
-        seen = (cast(Witness, each).seen for each in self.simulators.values())
-        each = itertools.chain.from_iterable(seen)
-        return [call for call in each if call.job.startswith(self.kafka.prefix)]
+        return [call for name in self.simulators for call in self._seen(name)]
+
+    def _seen(self, provider: str) -> list[Call]:
+        seen = cast(Witness, self.simulators[provider]).seen
+        return [call for call in seen if call.job.startswith(self.kafka.prefix)]
 
     def calls_of(self, *workers: Worker) -> list[Call]:
         """The calls of these processes."""
@@ -183,6 +188,18 @@ class Fleet(Scene):
         drained = {worker.key for worker in self.drained}
         cut = (call.job for call in self.calls if call.status is None and call.caller in drained)
         return allowed(self.deaths, self.calls, where) + Counter(cut)
+
+    async def account(self, allowed_calls: int) -> Account:
+        """What publisher, topics and providers say, compared."""
+        assert self._admin is not None
+        cluster = await connect(self.kafka)
+        mine = self.publisher
+        return check(
+            Published(frozenset(mine.acked), frozenset(mine.unknown), frozenset(mine.failed)),
+            await dump(self.kafka, Codec(cluster.id, self.topics), self._admin),
+            {name: Counter(call.job for call in self._seen(name)) for name in self.simulators},
+            Allowance(extra_calls=allowed_calls, repeats=allowed_calls),
+        )
 
     async def until_in_flight(self, worker: Worker, count: int, seconds: float = 60.0) -> None:
         """Wait until the process has so many calls in flight."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from outlast.drill.conservation import Account
 from outlast_schemas.result import Status
 from tests.kafka.chaos.cluster import Cluster
 from tests.kafka.chaos.figures import Row, Table, longest_pause
@@ -23,6 +24,7 @@ class Outcome:
     """What a scenario came to, with every offender by name."""
 
     row: Row
+    account: Account
     lost: set[str]
     open: dict[str, int]
     not_allowed: Counter[str]
@@ -32,14 +34,18 @@ class Outcome:
     def require_promises(self) -> None:
         """Nothing lost or stuck, everything served, no call repeated that did not have to be."""
         self.require_nothing_lost()
-        assert not self.not_allowed, f"called too often: {self.not_allowed}\n{self.logs}"
+        assert self.account.holds, self._say(*self.account.lines())
+        assert not self.not_allowed, self._say(f"called too often: {self.not_allowed}")
 
     def require_nothing_lost(self) -> None:
         """Nothing lost or stuck, everything served."""
         assert self.row.jobs, "no job was acknowledged: the scenario shows nothing"
-        assert not self.lost, f"lost: {sorted(self.lost)[:20]}\n{self.logs}"
-        assert not self.open, f"not done: {self.open}\n{self.logs}"
-        assert self.statuses == {Status.SUCCEEDED}, self.logs
+        assert not self.lost, self._say(f"lost: {sorted(self.lost)[:20]}")
+        assert not self.open, self._say(f"not done: {self.open}")
+        assert self.statuses == {Status.SUCCEEDED}, self._say(f"statuses: {self.statuses}")
+
+    def _say(self, *lines: str) -> str:
+        return "\n".join((*lines, self.logs))
 
 
 @dataclass
@@ -59,12 +65,15 @@ class Scenario:
             await here.stages(*(stages or ("route", "retry")))
             yield here
 
-    async def outcome(self, here: Fleet, within: float = SETTLE_SECONDS) -> Outcome:
+    async def outcome(
+        self, here: Fleet, within: float = SETTLE_SECONDS, *, shows_pauses: bool = True
+    ) -> Outcome:
         """Let everything end, count it, put the row into the table."""
         lost = await here.settle(within)
         extra = here.extra_calls()
         allowed = await here.allowed()
         not_allowed = extra - allowed
+        starts = [(call.began, call.job) for call in here.calls]
         row = Row(
             scenario=self.name,
             jobs=len(here.acked),
@@ -72,11 +81,12 @@ class Scenario:
             repeated=here.repeats,
             extra_calls=extra.total(),
             allowed_calls=allowed.total(),
-            pause_seconds=longest_pause(here.acked, ((c.began, c.job) for c in here.calls)),
+            pause_seconds=longest_pause(here.acked, starts) if shows_pauses else None,
             seconds=asyncio.get_running_loop().time() - self._began,
         )
         return Outcome(
             row=self.table.add(row),
+            account=await here.account(allowed.total()),
             lost=lost,
             open={topic: count for topic, count in (await here.depths()).items() if count},
             not_allowed=not_allowed,

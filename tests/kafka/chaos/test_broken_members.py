@@ -9,7 +9,7 @@ import pytest
 from tests.kafka.chaos.faulty import KILLED, STALL_SECONDS
 from tests.kafka.chaos.scenario import Scenario
 
-pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
+pytestmark = [pytest.mark.kafka, pytest.mark.chaos, pytest.mark.timeout(400)]
 
 PER_SECOND = 15
 SESSION_SECONDS = 45

@@ -6,7 +6,7 @@ import pytest
 
 from tests.kafka.chaos.scenario import Scenario
 
-pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
+pytestmark = [pytest.mark.kafka, pytest.mark.chaos, pytest.mark.timeout(400)]
 
 PER_SECOND = 25
 CHANGES = 10

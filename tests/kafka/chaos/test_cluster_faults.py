@@ -154,7 +154,7 @@ async def test_the_coordinator_killed(scenario: Scenario) -> None:
 async def test_a_commit_that_hangs_across_a_rebalance(scenario: Scenario, when: str) -> None:
     async with scenario.fleet(latency=(1.0, 4.0)) as here:
         commits = Commits(here, Groups(here.kafka.prefix).work(GROUP))
-        faults = ("--hang-commit", when, "--hang-at", "40", "--hang-seconds", "8")
+        faults = ("--hang-commit", when, "--hang-at", "20", "--hang-seconds", "8")
         hangs = await (await launch(here, "w0", *WORK, faults=faults)).ready()
         async with commits.watched(), here.publisher.at(PER_SECOND):
             await has_logged(hangs, "failing.hangs")

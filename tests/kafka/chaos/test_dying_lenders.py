@@ -8,7 +8,7 @@ import pytest
 from tests.kafka.chaos.fleet import Fleet
 from tests.kafka.chaos.scenario import Scenario
 
-pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
+pytestmark = [pytest.mark.kafka, pytest.mark.chaos, pytest.mark.timeout(400)]
 
 PER_SECOND = 15
 IN_HAND = 60

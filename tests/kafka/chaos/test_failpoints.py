@@ -1,6 +1,7 @@
 """The process dies at every step between reading a record and committing it, and comes back."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +17,7 @@ from tests.kafka.chaos.scenario import Scenario
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos, pytest.mark.timeout(400)]
 
-JOBS: Final = 30
+JOBS: Final = 24
 PER_SECOND: Final = 60.0
 MOST_RESTARTS: Final = 12
 COMMITS: Final = ("before_commit", "during_commit", "after_commit")
@@ -124,7 +125,7 @@ def reason(here: Fleet, job: str) -> str | None:
 
 
 async def test_a_job_that_kills_its_process_is_found_among_innocents(scenario: Scenario) -> None:
-    async with scenario.fleet("route", latency=(1.0, 2.0)) as here:
+    async with scenario.fleet("route", latency=(0.5, 1.0)) as here:
         await here.publisher.some(25)
         [poison] = await named(here, "poison")
         await here.publisher.some(25)
@@ -163,12 +164,8 @@ async def test_a_hold_job_in_flight_when_its_worker_dies_is_never_called_again(
 
 @pytest.mark.parametrize(
     ("stage", "bug"),
-    [
-        (("route",), "outlast.route.next_step"),
-        (POOL, "outlast.work.before_call"),
-        (POOL, "outlast.work.after_call"),
-    ],
-    ids=["in route", "before the call", "after the call"],
+    [(("route",), "outlast.route.next_step"), (POOL, "outlast.work.before_call")],
+    ids=["of route", "before the call"],
 )
 async def test_a_bug_that_hits_every_record_stops_the_feed(
     scenario: Scenario, stage: tuple[str, ...], bug: str
@@ -177,8 +174,7 @@ async def test_a_bug_that_hits_every_record_stops_the_feed(
         broken = await (await launch(here, "w0", *stage, faults=("--bug", bug))).ready()
         await here.publisher.some(40)
         code = await broken.ended(60)
-        await here.taken_for_dead(broken)
-        before = await conserved(here, Allowance(extra_calls=len(here.acked)))
+        before = await conserved(here, Allowance())
         mended = await (await launch(here, "w0", *stage)).ready()
         outcome = await scenario.outcome(here)
         assert mended.exit_code is None
@@ -186,3 +182,25 @@ async def test_a_bug_that_hits_every_record_stops_the_feed(
     assert code > 0
     assert before.ended.total() == 0, before.lines()
     outcome.require_promises()
+    assert outcome.row.extra_calls == 0
+
+
+async def test_a_bug_after_every_call_stops_the_feed_before_the_topic_is_spent(
+    scenario: Scenario,
+) -> None:
+    """A call that is paid for is never made again: what was in flight ends as dead letter."""
+    async with scenario.fleet("route") as here:
+        options = (*POOL, "--max-in-flight", "4")
+        faults = ("--bug", "outlast.work.after_call")
+        broken = await (await launch(here, "w0", *options, faults=faults)).ready()
+        await here.publisher.some(60)
+        code = await broken.ended(60)
+        await (await launch(here, "w0", *options)).ready()
+        outcome = await scenario.outcome(here)
+        reasons = Counter(reason(here, job) for job in here.acked)
+
+    assert code > 0
+    assert reasons.keys() == {None, "internal_error"}
+    assert reasons["internal_error"] < 20
+    assert not outcome.lost
+    assert outcome.row.extra_calls == 0

@@ -8,7 +8,7 @@ What runs here of a partition that another owns by then is lent to this process.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -75,6 +75,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self._watchers: list[Callable[[], None]] = []
         self._steady = asyncio.Event()
         self._returned: set[TopicPartition] = set()
+        self._committed: frozenset[TopicPartition] = frozenset()
         self.lent = lent or Lent.none()
         self.records = Records(name, self.lent.me, self.lent.tell)
         self.commits = self.records.commits
@@ -178,14 +179,22 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
     async def _take(self, assigned: frozenset[TopicPartition]) -> None:
         consumer = self.consumer
         loaded = await loading.committed(consumer, assigned, self.name)
-        begun = await loading.begun(consumer, assigned - loaded.keys(), self._begin_at, self.name)
+        absent = assigned - loaded.keys()
+        # Where a commit was seen before, it has gone with its topic: this is another log.
+        anew = await loading.begun(consumer, absent & self._committed, "earliest", self.name)
+        begun = await loading.begun(consumer, absent - self._committed, self._begin_at, self.name)
+        self._committed |= loaded.keys()
+        begun |= anew
         loaded |= begun
         gained = assigned - self.owned if self._look_back_ms else frozenset[TopicPartition]()
         back = await loading.look_back(consumer, gained, self._clock.now() - self._look_back_ms)
         await self.lent.caught_up(loaded.values())
         # From here on without a pause: nothing may be read between merging and seeking.
         for tp, progress in loaded.items():
-            self._merge(tp, progress)
+            if tp in anew:
+                self._begin_anew(tp, progress.low)
+            else:
+                self._merge(tp, progress)
             self._seek(tp, back.get(tp))
         self.records.own(assigned)
         self.commits.opened(consumer, loaded)
@@ -210,7 +219,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
 
     def _merge(self, tp: TopicPartition, progress: Progress) -> None:
         self.records.merge(tp, progress)
-        if self.lent.settle(tp, progress.writer):
+        if self.lent.settle(tp, progress):
             self._settling_until = _now() + SETTLING_SECONDS
             log.warning("feed.unclean_end", feed=self.name, topic=tp.topic, partition=tp.partition)
 
@@ -227,7 +236,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self._returned.add(tp)
         self.changed.set()
 
-    def sought_back(self) -> Iterable[TopicPartition]:
+    def sought_back(self) -> Collection[TopicPartition]:
         """Seek to the records that were taken back; in which partitions, as what was read is void.
 
         Takes effect once: for the feed, between two fetches.

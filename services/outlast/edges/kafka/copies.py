@@ -5,12 +5,13 @@ and the first then given up, nobody would run either.
 """
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 
 from aiokafka import TopicPartition
 
 from outlast.core.errors import Released
 from outlast.core.seen import Key, Place, Seen, Sight
+from outlast.edges.kafka.records import Records
 from outlast_schemas.job import Job
 
 __all__ = ["Copies", "identity"]
@@ -29,22 +30,26 @@ class Copies:
         """It is done: what repeats it is a copy."""
         self._seen.look(*identity(job))
 
-    async def sight(self, job: Job) -> Sight:
-        """What the record is. Of what is new, this task is the first from now on.
+    def first_of(self, job: Job) -> "asyncio.Future[None] | None":
+        """Whom this one has to wait for: the record that it repeats, while that still runs."""
+        key, place, _ = identity(job)
+        first = self._firsts.get(key)
+        if first is None or first is asyncio.current_task():
+            return None
+        return None if self._seen.is_first(key, place) else first
 
-        What repeats one that still runs waits for how that ends. Raises ``Released`` when that
-        cannot be told here any more.
-        """
+    @staticmethod
+    def check(first: "asyncio.Future[None]") -> None:
+        """Raise ``Released`` when it cannot be told here any more how the first has ended."""
+        if not first.cancelled() and isinstance(first.exception(), Released):
+            raise Released
+
+    def look(self, job: Job) -> Sight:
+        """What the record is. Of what is new, this task is the first from now on."""
         key, place, body = identity(job)
+        sight = self._seen.look(key, place, body)
         task = asyncio.current_task()
-        while (sight := self._seen.look(key, place, body)) is not Sight.NEW:
-            first = self._firsts.get(key)
-            if first is None or first is task:
-                return sight
-            await asyncio.wait({first})
-            if not first.cancelled() and isinstance(first.exception(), Released):
-                raise Released
-        if task is not None:
+        if sight is Sight.NEW and task is not None:
             self._firsts[key] = task
         return sight
 
@@ -79,18 +84,13 @@ class Copies:
             del self._firsts[key]
         ended.set_result(None)
 
-    def review(
-        self,
-        owns: Callable[[TopicPartition], bool],
-        is_lent: Callable[[TopicPartition, int], bool],
-        is_done: Callable[[TopicPartition, int], bool],
-    ) -> None:
+    def review(self, records: Records) -> None:
         """After a rebalance: what is not lent any more has ended, or is another's to know."""
         for tp, offset in list(self._lent):
-            if not owns(tp):
+            if tp not in records.owned:
                 self._lose(tp, offset)
-            elif not is_lent(tp, offset):
-                self.returned(tp, offset, is_done=is_done(tp, offset))
+            elif not records.marks[tp].is_lent(offset):
+                self.returned(tp, offset, is_done=records.is_done(tp, offset))
 
     def _lose(self, tp: TopicPartition, offset: int) -> None:
         key, ended = self._lent.pop((tp, offset))

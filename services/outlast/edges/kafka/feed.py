@@ -5,9 +5,8 @@ acknowledged. What is not done is read again by whoever owns the partition next.
 """
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 import structlog
@@ -23,23 +22,18 @@ from outlast.edges.codec import Codec, Decoded, Record
 from outlast.edges.kafka.assignment import Assignment
 from outlast.edges.kafka.copies import Copies
 from outlast.edges.kafka.patience import Patience, SetAside, Stage
+from outlast.edges.kafka.room import Room
 from outlast.edges.kafka.starts import Starts
+from outlast.edges.kafka.writing import ended
 from outlast_schemas.dead_letter import Reason
+from outlast_schemas.job import Job
 
-__all__ = ["Feed", "Room"]
+__all__ = ["Feed"]
 
 log = structlog.get_logger()
 
 POLL_MS: Final = 200
 BACKOFF_SECONDS: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """How much of one topic may be in flight here: jobs, and bytes of their bodies."""
-
-    jobs: Callable[[], int]
-    body_bytes: int = 64 * 1024 * 1024
 
 
 class Feed:
@@ -55,6 +49,7 @@ class Feed:
         set_aside: SetAside,
         room: Room,
         may_start: Callable[[], bool],
+        is_writing: Callable[["asyncio.Task[None]"], bool],
         starts: Starts,
     ) -> None:
         """Wire a feed; nothing runs until :meth:`run`.
@@ -67,6 +62,7 @@ class Feed:
             set_aside: dead-letters a job whose record or stage is at fault.
             room: per topic, how much may be in flight.
             may_start: whether anything new may start now (the way out is free).
+            is_writing: whether a task is at its last step, the writing of what its job came to.
             starts: in what company a record may start, and what is known of earlier starts.
         """
         self.name = name
@@ -77,12 +73,10 @@ class Feed:
         self._set_aside = set_aside
         self._room = room
         self._may_start = may_start
+        self._is_writing = is_writing
         self._starts = starts
         self._held: dict[TopicPartition, deque[Record]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._jobs: Counter[str] = Counter()
-        self._bytes: Counter[str] = Counter()
-        self._most = 0
         self._epoch = -1
         self._stopping = False
         self.idle_since: float | None = None
@@ -98,7 +92,7 @@ class Feed:
     @property
     def is_crowded(self) -> bool:
         """Whether records wait that there is no room for."""
-        return any(not self._has_room(topic) for topic in self._jobs) or self._assignment.any_full
+        return self._room.is_crowded or self._assignment.any_full
 
     def wake(self) -> None:
         """Something changed that may let the feed go on."""
@@ -123,22 +117,22 @@ class Feed:
         if failure is not None:
             raise failure
 
-    def _drop_stale(self) -> None:
-        """After a rebalance all is read again from where it is not done."""
+    def _drop_stale(self) -> Collection[TopicPartition]:
+        """After a rebalance all is read again from where it is not done.
+
+        Returns the partitions that were sought back just now: what was fetched of them is void.
+        """
         if self._epoch != self._assignment.epoch:
             self._epoch = self._assignment.epoch
             for tp in self._held:
                 self._starts.stands_back(tp)
             self._held = {}
-            records = self._assignment.records
-            self._copies.review(
-                records.owned.__contains__,
-                lambda tp, offset: records.marks[tp].is_lent(offset),
-                records.is_done,
-            )
-        for tp in self._assignment.sought_back():
+            self._copies.review(self._assignment.records)
+        sought = self._assignment.sought_back()
+        for tp in sought:
             self._starts.stands_back(tp)
             self._held.pop(tp, None)
+        return sought
 
     def _wanted(self) -> list[TopicPartition]:
         """Partitions with room and nothing held; a partition that is held is not asked again."""
@@ -147,11 +141,8 @@ class Feed:
     def _open_partitions(self) -> Iterable[TopicPartition]:
         if self._stopping or not self._may_start():
             return []
-        self._most = self._room.jobs()
-        return [tp for tp in self._assignment.open_partitions() if self._has_room(tp.topic)]
-
-    def _has_room(self, topic: str) -> bool:
-        return self._jobs[topic] < self._most and self._bytes[topic] < self._room.body_bytes
+        self._room.look()
+        return [tp for tp in self._assignment.open_partitions() if self._room.is_in(tp.topic)]
 
     async def _fetch(self, wanted: list[TopicPartition]) -> None:
         consumer = self._assignment.consumer
@@ -171,8 +162,10 @@ class Feed:
         # A rebalance may have passed meanwhile. What came from before it is recognised by its
         # offsets, not by the time of the call: one call can outlast a rebalance and bring what
         # was read after it, and whoever drops that never sees it again.
-        self._drop_stale()
+        sought = self._drop_stale()
         for tp, records in fetched.items():
+            if tp in sought:
+                continue  # it comes again, from where the partition was sought to
             whole = await self._assignment.without_holes(tp, records)
             if self._epoch != self._assignment.epoch:
                 return  # what is left was read before the partitions were sought anew
@@ -181,13 +174,14 @@ class Feed:
     def _dispatch_held(self) -> None:
         """One record of each partition in turn, while there is room."""
         turn = [tp for tp in self._open_partitions() if self._held.get(tp)]
+        self._starts.only(turn)
         while turn:
             turn = [tp for tp in turn if self._dispatch_next(tp)]
 
     def _dispatch_next(self, tp: TopicPartition) -> bool:
         """Dispatch one; false when the partition has to stand back."""
         held = self._held[tp]
-        if not self._has_room(tp.topic):
+        if not self._room.is_in(tp.topic):
             return False
         if not self._assignment.records.may_admit(tp, held[0].offset):
             return False
@@ -216,14 +210,12 @@ class Feed:
         task = asyncio.create_task(self._carry(tp, record, start))
         size = len(record.value or b"")
         self._tasks.add(task)
-        self._jobs[tp.topic] += 1
-        self._bytes[tp.topic] += size
+        self._room.enters(tp.topic, size)
         task.add_done_callback(lambda ended: self._left(ended, tp.topic, size))
 
     def _left(self, task: asyncio.Task[None], topic: str, size: int) -> None:
         self._tasks.discard(task)
-        self._jobs[topic] -= 1
-        self._bytes[topic] -= size
+        self._room.leaves(topic, size)
         self._assignment.changed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fatal = self.fatal or error
@@ -250,12 +242,20 @@ class Feed:
         """Return when the job's next record is acknowledged, or when it needs none."""
         decoded = self._codec.decode(record)
         try:
-            await self._set_going(decoded, await self._copies.sight(decoded.job), start)
+            await self._set_going(decoded, await self._sight(decoded.job), start)
         except (Released, asyncio.CancelledError):
             self._copies.gave_up(decoded.job)
             raise
         finally:
             self._copies.ended(decoded.job)
+
+    async def _sight(self, job: Job) -> Sight:
+        """What the record is; a copy rests until its first, whoever has that, has ended."""
+        while (first := self._copies.first_of(job)) is not None:
+            async with self._starts.resting(job):
+                await asyncio.wait({first})
+            self._copies.check(first)
+        return self._copies.look(job)
 
     async def _set_going(self, decoded: Decoded, sight: Sight, start: Start) -> None:
         job = decoded.job
@@ -284,11 +284,4 @@ class Feed:
     async def drain(self, seconds: float) -> int:
         """Take nothing new, let what runs end; returns how many were cut off."""
         self.stop()
-        cut: set[asyncio.Task[None]] = set()
-        if self._tasks:
-            _, cut = await asyncio.wait(self._tasks, timeout=seconds)
-        for task in cut:
-            task.cancel()
-        if cut:
-            await asyncio.wait(cut)
-        return len(cut)
+        return await ended(self._tasks, seconds, self._is_writing)

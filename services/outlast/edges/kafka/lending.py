@@ -32,7 +32,7 @@ GATHER_SECONDS: Final = 0.01
 REMEMBERED: Final = 200_000
 """How many ends are remembered for partitions that may yet come here, the oldest forgotten."""
 
-Told = Callable[[TopicPartition, int, str, End], None]
+Told = Callable[[TopicPartition, int, str, int, End], None]
 _Ends = list[tuple[int, End]]
 
 
@@ -56,8 +56,8 @@ class Lending:
         self._build = build
         self._write = write
         self._consumer: AIOKafkaConsumer | None = None
-        self._known: OrderedDict[tuple[TopicPartition, int, str], End] = OrderedDict()
-        self._untold: dict[tuple[TopicPartition, str], _Ends] = {}
+        self._known: OrderedDict[tuple[TopicPartition, int, str, int], End] = OrderedDict()
+        self._untold: dict[tuple[TopicPartition, str, int], _Ends] = {}
         self._owed = asyncio.Event()
         self._read = asyncio.Event()
         self._all_told = asyncio.Event()
@@ -65,22 +65,22 @@ class Lending:
         self._watchers: list[Told] = []
 
     def watch(self, told: Told) -> None:
-        """Call ``told(partition, offset, by, end)`` for every end that is read."""
+        """Call ``told(partition, offset, by, turn, end)`` for every end that is read."""
         self._watchers.append(told)
 
-    def ended(self, tp: TopicPartition, offset: int, by: str) -> End | None:
+    def ended(self, tp: TopicPartition, offset: int, by: str, turn: int) -> End | None:
         """How what ``by`` ran has ended, as far as that is known here."""
-        return self._known.get((tp, offset, by))
+        return self._known.get((tp, offset, by, turn))
 
     def forget(self, tp: TopicPartition) -> None:
         """The partition's log began anew: its offsets mean other records now."""
         for key in [key for key in self._known if key[0] == tp]:
             del self._known[key]
 
-    def tell(self, tp: TopicPartition, offset: int, by: str, end: End) -> None:
+    def tell(self, tp: TopicPartition, offset: int, by: str, turn: int, end: End) -> None:
         """This process, as ``by``, has ended what the owner of the partition holds as lent."""
-        self._remember(tp, offset, by, end)
-        self._untold.setdefault((tp, by), []).append((offset, end))
+        self._remember(tp, offset, by, turn, end)
+        self._untold.setdefault((tp, by, turn), []).append((offset, end))
         self._all_told.clear()
         self._owed.set()
 
@@ -144,18 +144,18 @@ class Lending:
         except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
             log.warning("lent.unreadable", error=repr(error)[:200])
             return
-        self._hear(tp, note.by, note.done, End.DONE)
-        self._hear(tp, note.by, note.released, End.RELEASED)
-        self._hear(tp, note.by, note.cut, End.CUT)
+        self._hear(tp, note, note.done, End.DONE)
+        self._hear(tp, note, note.released, End.RELEASED)
+        self._hear(tp, note, note.cut, End.CUT)
 
-    def _hear(self, tp: TopicPartition, by: str, offsets: Iterable[int], end: End) -> None:
+    def _hear(self, tp: TopicPartition, note: Note, offsets: Iterable[int], end: End) -> None:
         for offset in offsets:
-            self._remember(tp, offset, by, end)
+            self._remember(tp, offset, note.by, note.turn, end)
             for told in self._watchers:
-                told(tp, offset, by, end)
+                told(tp, offset, note.by, note.turn, end)
 
-    def _remember(self, tp: TopicPartition, offset: int, by: str, end: End) -> None:
-        self._known[(tp, offset, by)] = end
+    def _remember(self, tp: TopicPartition, offset: int, by: str, turn: int, end: End) -> None:
+        self._known[(tp, offset, by, turn)] = end
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
@@ -180,9 +180,10 @@ class Lending:
             return False
         return True
 
-    def _encoded(self, tp: TopicPartition, by: str, ends: _Ends) -> Encoded:
+    def _encoded(self, tp: TopicPartition, by: str, turn: int, ends: _Ends) -> Encoded:
         note = Note(
             by=by,
+            turn=turn,
             done=tuple(offset for offset, end in ends if end is End.DONE),
             released=tuple(offset for offset, end in ends if end is End.RELEASED),
             cut=tuple(offset for offset, end in ends if end is End.CUT),

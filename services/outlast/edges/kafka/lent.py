@@ -6,8 +6,8 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from outlast.core.progress import Progress
-from outlast.core.watermark import End
+from outlast.core.progress import Progress, Start
+from outlast.core.watermark import End, Watermark
 from outlast.edges.kafka import private
 from outlast.edges.kafka.lending import Lending
 from outlast.edges.kafka.membership import Membership
@@ -76,10 +76,10 @@ class Lent:
         """Call ``returned(partition, offset, end)``; without an end it was called in."""
         self._watchers.append(returned)
 
-    def tell(self, tp: TopicPartition, offset: int, end: End) -> None:
+    def tell(self, tp: TopicPartition, offset: int, turn: int, end: End) -> None:
         """What ended here while the partition was not ours."""
         if self._notes is not None:
-            self._notes.tell(tp, offset, self.me, end)
+            self._notes.tell(tp, offset, self.me, turn, end)
 
     def forget(self, tp: TopicPartition) -> None:
         """The partition's log began anew."""
@@ -98,7 +98,7 @@ class Lent:
         ):
             await self._notes.caught_up()
 
-    def settle(self, tp: TopicPartition, writer: str | None) -> bool:
+    def settle(self, tp: TopicPartition, committed: Progress) -> bool:
         """Sort what others started: ended by now, still running, or orphaned.
 
         True when some process died over the partition.
@@ -107,12 +107,21 @@ class Lent:
         if self.membership is None or self._notes is None:
             mark.settle(lambda _: False)
             return False
-        for offset, start in mark.foreign():
-            end = self._notes.ended(tp, offset, start.runner or "")
-            if end is not None:
-                mark.returned(offset, start.runner or "", end)
+        for offset, start in zip(committed.incomplete, committed.starts, strict=False):
+            self._settle_told(tp, mark, offset, start)
+        writer = committed.writer
         orphaned = mark.settle(self.membership.is_live)
         return orphaned or (writer is not None and not self.membership.is_live(writer))
+
+    def _settle_told(self, tp: TopicPartition, mark: Watermark, offset: int, start: Start) -> None:
+        """What is known of its end; also of what this process ran before it lost the partition."""
+        if self._notes is None or start.runner is None:
+            return
+        end = self._notes.ended(tp, offset, start.runner, start.turn)
+        if end is None or mark.returned(offset, start.runner, start.turn, end):
+            return
+        if end is End.DONE and mark.start(offset).runner is None:
+            mark.done(offset)
 
     def opened(
         self, generation: int, assigned: frozenset[TopicPartition]
@@ -129,8 +138,8 @@ class Lent:
         if self.membership is not None:
             self.membership.leave()
 
-    def _told(self, tp: TopicPartition, offset: int, by: str, end: End) -> None:
-        if self._records.returned(tp, offset, by, end):
+    def _told(self, tp: TopicPartition, offset: int, by: str, turn: int, end: End) -> None:
+        if self._records.returned(tp, offset, by, turn, end):
             self._come_back(tp, offset, end)
 
     def _come_back(self, tp: TopicPartition, offset: int, end: End | None) -> None:

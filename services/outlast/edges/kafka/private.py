@@ -56,7 +56,13 @@ def check() -> None:
     wanted = list(inspect.signature(GroupCoordinator._do_commit_offsets).parameters)
     if wanted != ["self", "assignment", "offsets"]:
         raise RuntimeError(f"aiokafka's _do_commit_offsets takes {wanted}")
-    for name in ("_send_req", "check_errors", "coordinator_dead", "ensure_coordinator_known"):
+    for name in (
+        "_send_req",
+        "check_errors",
+        "coordinator_dead",
+        "ensure_coordinator_known",
+        "request_rejoin",
+    ):
         if not hasattr(GroupCoordinator, name):
             raise RuntimeError(f"this aiokafka has no GroupCoordinator.{name}")
     if not inspect.iscoroutinefunction(AIOKafkaAdminClient._send_request):

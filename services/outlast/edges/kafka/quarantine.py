@@ -42,11 +42,11 @@ class Quarantine:
             unclean: its starts that ended with the death of their process.
             asking: who asks on its behalf: one suspect at a time for each of them.
         """
-        if len(self._inside) >= min(self._most, company(unclean)):
+        if self._asking or len(self._inside) >= min(self._most, company(unclean)):
             if unclean >= SUSPECT:
-                self._asking[asking] = unclean
+                self._asking.setdefault(asking, unclean)
                 self._count()
-            if len(self._inside) >= self._room(unclean, asking):
+            if not self._is_its_turn(unclean, asking):
                 return False
         self._inside[place] = unclean
         if unclean >= SUSPECT:
@@ -55,10 +55,11 @@ class Quarantine:
             self._count()
         return True
 
-    def _room(self, unclean: int, asking: Hashable) -> int:
-        """As who asks sees it: its own asking does not stand in its way."""
-        others = [each for asker, each in self._asking.items() if asker != asking]
-        return min(map(company, (unclean, *self._suspects.values(), *others)))
+    def _is_its_turn(self, unclean: int, asking: Hashable) -> bool:
+        """Who asked first comes first: what is behind it would else take every free place."""
+        first = next(iter(self._asking), asking)
+        room = min(map(company, (unclean, *self._suspects.values())))
+        return first == asking and len(self._inside) < room
 
     async def entered(self, place: Hashable, unclean: int) -> None:
         """Return when it is taken in."""
@@ -73,9 +74,10 @@ class Quarantine:
         """It is not worked on any more."""
         if self._inside.pop(place, None) is None:
             return
+        was_limited = self._most != _NO_LIMIT
         if self._suspects.pop(place, None) is not None:
             self._count()
-        if self._most != _NO_LIMIT or self._asking:
+        if was_limited:
             self._tell()
 
     def withdraws(self, asking: Hashable) -> None:

@@ -15,7 +15,7 @@ __all__ = ["NOBODY", "Records"]
 
 log = Log(__name__)
 
-Tell = Callable[[TopicPartition, int, End], None]
+Tell = Callable[[TopicPartition, int, int, End], None]
 NOBODY: Final[frozenset[TopicPartition]] = frozenset()
 
 
@@ -28,7 +28,8 @@ class Records:
         Args:
             name: of the stage, for the logs.
             me: this process's incarnation.
-            tell: is told what ended here of a partition that is not, or may not be, ours.
+            tell: is told what ended here, and in which turn it began, of a partition that is not,
+                or may not be, ours.
         """
         self.me = me
         self.marks: dict[TopicPartition, Watermark] = {}
@@ -40,6 +41,7 @@ class Records:
         """Counts what changes who runs what for whom."""
         self._name = name
         self._tell = tell
+        self._turn = 0
         self._lives: Counter[TopicPartition] = Counter()
 
     @property
@@ -95,9 +97,10 @@ class Records:
         """What follows from it is acknowledged; ``life`` is of its admission."""
         if life != self._lives[tp]:
             return
+        turn = self.start(tp, offset).turn
         if tp in self.marks:  # not when another owner has ended it too, and owns it again
             self.marks[tp].done(offset)
-        self._ended(tp, offset, End.DONE)
+        self._ended(tp, offset, turn, End.DONE)
 
     def release(self, tp: TopicPartition, offset: int, life: int, *, cut: bool = False) -> bool:
         """It was given up unfinished; true when it is for this process to read it again.
@@ -107,23 +110,24 @@ class Records:
         mark = self.marks.get(tp)
         if life != self._lives[tp] or mark is None:
             return False
+        turn = mark.start(offset).turn
         mark.release(offset, cut=cut)
         # Told even of what rests, and so is not lent: the last commit may not have said yet that
         # it does.
-        self._ended(tp, offset, End.CUT if cut else End.RELEASED)
+        self._ended(tp, offset, turn, End.CUT if cut else End.RELEASED)
         return tp in self.owned
 
-    def _ended(self, tp: TopicPartition, offset: int, end: End) -> None:
+    def _ended(self, tp: TopicPartition, offset: int, turn: int, end: End) -> None:
         if tp in self.owned and not self.is_between:
             self.commits.touched(tp)
         else:
             # Whose it is, or will be, holds it as lent: also when that turns out to be us.
-            self._tell(tp, offset, end)
+            self._tell(tp, offset, turn, end)
             self.version += 1
 
-    def returned(self, tp: TopicPartition, offset: int, by: str, end: End) -> bool:
+    def returned(self, tp: TopicPartition, offset: int, by: str, turn: int, end: End) -> bool:
         """Who ran it says how it ended; false when that concerns nothing here."""
-        if tp not in self.owned or not self.marks[tp].returned(offset, by, end):
+        if tp not in self.owned or not self.marks[tp].returned(offset, by, turn, end):
             return False
         self.commits.touched(tp)
         self.version += 1
@@ -134,6 +138,7 @@ class Records:
         mark, floor = self.marks.get(tp), self.commits.floor(tp)
         if mark is not None and floor is not None and committed.low < floor:
             log.error("feed.offset_went_back", feed=self._name, topic=tp.topic, to=committed.low)
+            self._lives[tp] += 1
             mark = None
         if mark is None:
             self.marks[tp] = Watermark(committed, self.me)
@@ -147,10 +152,14 @@ class Records:
                 del self.marks[tp]
         self.owned = assigned
         self.version += 1
+        self._turn += 1
+        for tp in assigned:
+            self.marks[tp].begin_turn(self._turn)
 
     def begin_anew(self, tp: TopicPartition, start: int) -> None:
         """The partition's log is another: its offsets mean other records, none of them done."""
         self.marks[tp] = Watermark(Progress(start, start), self.me)
+        self.marks[tp].begin_turn(self._turn)
         self._lives[tp] += 1
         self.version += 1
         self.commits.restarted(tp)

@@ -1,6 +1,7 @@
 """When work on a record begins: in what company, knowing what of it; and what rests meanwhile."""
 
 import asyncio
+from collections.abc import Collection
 from types import TracebackType
 
 from aiokafka import TopicPartition
@@ -51,14 +52,24 @@ class Starts:
         self._records = assignment.records
         self._quarantine = quarantine
         self._resting: dict[tuple[TopicPartition, int], Resting] = {}
+        self._asking: set[TopicPartition] = set()
         assignment.watch(self._let_go_of_lost)
 
     def may_start(self, tp: TopicPartition, offset: int, unclean: int) -> bool:
         """Take it into the company of what runs here; false while it, or another, is kept apart."""
-        return self._quarantine.enters((tp, offset), unclean, tp)
+        enters = self._quarantine.enters((tp, offset), unclean, tp)
+        if not enters:
+            self._asking.add(tp)
+        return enters
+
+    def only(self, partitions: Collection[TopicPartition]) -> None:
+        """None but these can start anything now: what asks elsewhere must not stand in the way."""
+        for tp in self._asking.difference(partitions):
+            self.stands_back(tp)
 
     def stands_back(self, tp: TopicPartition) -> None:
         """Nothing of the partition asks to start any more."""
+        self._asking.discard(tp)
         self._quarantine.withdraws(tp)
 
     def ended(self, tp: TopicPartition, offset: int) -> None:
@@ -90,7 +101,8 @@ class Starts:
 
     def rests_no_more(self, resting: Resting) -> None:
         """It has ended."""
-        del self._resting[resting.place]
+        if self._resting.get(resting.place) is resting:  # not when its log began anew meanwhile
+            del self._resting[resting.place]
 
     async def go_on(self, tp: TopicPartition, offset: int) -> None:
         """Work on it again. Raises ``Released`` when its partition is another's by now."""

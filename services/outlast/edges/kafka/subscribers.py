@@ -35,7 +35,11 @@ log = structlog.get_logger()
 SESSION_MS: Final = 45_000
 HEARTBEAT_MS: Final = 500
 """A joiner waits for the others' next heartbeat: half a second keeps a rebalance short."""
-REBALANCE_MS: Final = 15_000
+REBALANCE_MS: Final = 6_000
+"""So long the whole group waits for a member that died while it was agreeing; a live one needs two
+seconds, one of them for its last commit."""
+METADATA_MS: Final = 15_000
+"""A topic that was made anew, or has grown, is noticed within this time, not within minutes."""
 REQUEST_MS: Final = 20_000
 """Above the rebalance timeout, because aiokafka applies it to JoinGroup too."""
 A_DAY_MS: Final = 86_400_000
@@ -74,7 +78,9 @@ class Subscriber:
 async def connected_broker(kafka: Kafka) -> KafkaBroker:
     """A broker that only consumes; our own producer writes."""
     broker = KafkaBroker(
-        **named(kafka),
+        # As a list: FastStream takes a text for one address, whatever commas are in it.
+        **{**named(kafka), "bootstrap_servers": kafka.bootstrap_servers.split(",")},
+        metadata_max_age_ms=METADATA_MS,
         security=_security(kafka),
         sasl_oauth_token_provider=token_provider(kafka),
         request_timeout_ms=REQUEST_MS,

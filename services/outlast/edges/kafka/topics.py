@@ -82,7 +82,8 @@ async def apply(
     wanted |= {each.topic: each.wanted for each in before.growths}
     await _wait_until_there(wanted, admin)
     names = [topic.name for topic in table(kafka, catalogue)]
-    counts = await partitions(names, admin)
+    # What was wanted is there; the broker that is asked now may not have heard of it yet.
+    counts = await partitions(names, admin) | wanted
     beginnings = await unbegun(kafka, _reads(kafka, catalogue), counts, admin)
     in_use = await begin(kafka, beginnings)
     return replace(
