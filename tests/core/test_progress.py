@@ -1,7 +1,8 @@
 """The commit's metadata: whatever is written is read back, and nothing else passes for it."""
 
 import base64
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pytest
@@ -49,6 +50,33 @@ progresses = st.builds(
 )
 
 
+@dataclass(frozen=True)
+class Mixed:
+    """Offsets one after the other; ``runs`` tells of which kind each is, and some after it."""
+
+    kinds: list[Start]
+    runs: Sequence[int]
+    in_a_row: int
+    writer: str | None = None
+
+    @property
+    def progress(self) -> Progress:
+        each = [
+            self.kinds[run % len(self.kinds)] for run in self.runs for _ in range(self.in_a_row)
+        ]
+        return Progress(7, 7 + len(each), tuple(range(7, 7 + len(each))), tuple(each), self.writer)
+
+
+in_both_forms = st.builds(
+    Mixed,
+    kinds=st.lists(starts, min_size=1, max_size=6),
+    runs=st.binary(min_size=60, max_size=140),
+    in_a_row=st.sampled_from([1, 2, 3, 20]),
+    writer=st.none() | names,
+)
+"""So many runs that a number for each offset may be shorter: it is where the runs are short."""
+
+
 @given(st.one_of(placed, progresses))
 @example(Progress(0, 1, (0,)))
 @example(Progress(0, 128, (0, 127)))
@@ -63,10 +91,18 @@ def test_what_is_committed_is_read_back(progress: Progress) -> None:
     assert decode(progress.low, encode(progress)).says_the_same(progress)
 
 
-@given(progresses, st.data())
+@given(in_both_forms)
+def test_what_is_committed_is_read_back_however_the_states_are_mixed(mixed: Mixed) -> None:
+    progress = mixed.progress
+
+    assert decode(progress.low, encode(progress)).says_the_same(progress)
+
+
+@given(progresses | in_both_forms, st.data())
 def test_no_part_of_what_was_committed_passes_for_the_whole(
-    progress: Progress, data: st.DataObject
+    committed: Progress | Mixed, data: st.DataObject
 ) -> None:
+    progress = committed.progress if isinstance(committed, Mixed) else committed
     metadata = encode(progress)
     length = data.draw(st.integers(1, len(metadata) - 1))
 
@@ -74,14 +110,14 @@ def test_no_part_of_what_was_committed_passes_for_the_whole(
         decode(progress.low, metadata[:length])
 
 
-def test_a_commit_cut_anywhere_is_refused() -> None:
+@pytest.mark.parametrize("in_a_row", [1, 10])
+def test_a_commit_cut_anywhere_is_refused(in_a_row: int) -> None:
     kinds = [Start("host-1.0123abcd"), Start("host-2.4567cdef", resting=True), Start(unclean=2)]
-    progress = started(Progress(0, 900, tuple(range(0, 900, 9))), kinds, "host-1.0123abcd")
-    metadata = encode(progress)
+    metadata = encode(Mixed(kinds, range(100), in_a_row, "host-1.0123abcd").progress)
 
     for length in range(1, len(metadata)):
         with pytest.raises(ValueError):
-            decode(0, metadata[:length])
+            decode(7, metadata[:length])
 
 
 def test_more_unclean_starts_than_can_be_told_are_the_most_that_can() -> None:
@@ -116,16 +152,25 @@ def of(*raw: int) -> str:
     return "o2." + base64.b64encode(bytes(raw)).decode()
 
 
-WHOLE: Final = (1, 1, ord("a"), 0, 1, 2, 0, 5, 1)
-"""Writer ``a`` of turn 0; one run of two that it has; up to 5; the second is one after the first."""
+NAMES: Final = (1, 1, ord("a"), 0)
+"""Only the writer: ``a``, of turn 0."""
+NOBODY: Final = (1, 0, 0)
+"""No writer, and nobody who runs anything."""
+RUNS, NUMBERS = 0, 1
+WHOLE: Final = (*NAMES, RUNS, 1, 2, 0, 5, 1)
+"""One run of two that the writer has; up to 5; the second is one after the first."""
+NUMBERED: Final = (*NAMES, NUMBERS, 2, 0, 1, 1, 0b1_01, 5, 1)
+"""The first has the first of the two states, the other, whose call was cut, the second."""
 
 
 def test_the_form_is_the_one_that_the_damages_below_start_from() -> None:
-    read = decode(0, of(*WHOLE[:6], 0b1111, *WHOLE[7:]))
+    read = decode(0, of(*WHOLE[:7], 0b1111, *WHOLE[8:]))
 
     start = Start("a", unclean=3, resting=True, cut=True)
     assert read.says_the_same(Progress(0, 5, (0, 1), (start, start), "a"))
     assert decode(0, of(*WHOLE)).starts == (Start("a"), Start("a"))
+    numbered = Progress(0, 5, (0, 1), (Start("a"), Start("a", cut=True)), "a")
+    assert decode(0, of(*NUMBERED)).says_the_same(numbered)
 
 
 @pytest.mark.parametrize(
@@ -141,22 +186,31 @@ def test_the_form_is_the_one_that_the_damages_below_start_from() -> None:
         "o2.é",
         # the form before it told who runs what
         "o1.AgE=",
-        of(0, 0, 0, 0),  # no writer, not even nobody
+        of(0, RUNS, 0, 0),  # no writer, not even nobody
         of(1, 2, ord("a")),  # a name shorter than it says
-        of(1, 2, 0xFF, 0xFE, 0, 0, 0),  # a name that is no text
+        of(1, 2, 0xFF, 0xFE, 0, RUNS, 0, 0),  # a name that is no text
         of(*[0xFF] * 20, 1),  # more names than there can be
         of(1, *[0xFF] * 20, 1),  # a name longer than anything
-        of(1, 0, 0, 1, 1),  # a run of no state
-        of(1, 0, 0, 1, 1, 1 << 5, 1),  # run by one who is not in the list
-        of(1, 0, 0, 1, 1, *[0xFF] * 20, 1, 1),  # by one who can be in no list
-        of(1, 0, 0, 1, 2, 0, 1),  # more starts than offsets
-        of(1, 0, 0, 1, 1, 0, 5, 1),  # fewer
-        of(1, 0, 0, 1, *[0xFF] * 20, 1, 0, 1),  # more than fit into the metadata
+        of(*NOBODY, RUNS, 1, 1),  # a run of no state
+        of(*NOBODY, RUNS, 1, 1, 1 << 5, 1),  # run by one who is not in the list
+        of(*NOBODY, RUNS, 1, 1, *[0xFF] * 20, 1, 1),  # by one who can be in no list
+        of(*NOBODY, RUNS, 1, 2, 0, 1),  # more starts than offsets
+        of(*NOBODY, RUNS, 1, 1, 0, 5, 1),  # fewer
+        of(*NOBODY, RUNS, 1, *[0xFF] * 20, 1, 0, 1),  # more than fit into the metadata
         of(*WHOLE[:-1], 0x81),  # a number without an end
-        of(1, 0, 0, 0, 0x80),
-        of(1, 0, 0, 0, 5, 0),  # an offset twice
-        of(1, 0, 0, 0, 2, 2),  # an offset at the high end, which is not below it
-        of(1, 0, 0, 0, 0, 1),  # nothing is open, yet the list is there
+        of(*NOBODY, RUNS, 0, 0x80),
+        of(*NOBODY, RUNS, 0, 5, 0),  # an offset twice
+        of(*NOBODY, RUNS, 0, 2, 2),  # an offset at the high end, which is not below it
+        of(*NOBODY, RUNS, 0, 0, 1),  # nothing is open, yet the list is there
+        of(*NOBODY, NUMBERS, 1, 0, 1, 0b1_00, 5, 1),  # of one state no numbers are written
+        of(*NOBODY, NUMBERS, 0, 1, 0b1_00, 5, 1),  # nor of none
+        of(*NOBODY, NUMBERS, 2, 0, 1, 1, 0b1_0, 5, 1),  # fewer numbers than offsets
+        of(*NOBODY, NUMBERS, 2, 0, 1, 1, 0b1_000, 5, 1),  # more
+        of(*NOBODY, NUMBERS, 3, 0, 1, 2, 1, 0b1_000, 5, 1),  # half a number
+        of(*NOBODY, NUMBERS, 3, 0, 1, 2, 1, 0b1_0011, 5, 1),  # a number of no state
+        of(*NOBODY, NUMBERS, 2, 0, 1, 9, 0b1_01, 5, 1),  # fewer bytes of them than it says
+        of(*NOBODY, NUMBERS, 2, 0, 1 << 5, 1, 0b1_01, 5, 1),  # run by one who is not in the list
+        of(*NOBODY, NUMBERS, *[0xFF] * 20, 1, 0),  # more states than there can be
     ],
 )
 def test_damaged_metadata_is_a_value_error(metadata: str) -> None:
@@ -167,7 +221,9 @@ def test_damaged_metadata_is_a_value_error(metadata: str) -> None:
 @st.composite
 def damaged(draw: st.DrawFn) -> str:
     """What was committed, with some bytes changed, put in or taken out."""
-    raw = bytearray(base64.b64decode(encode(draw(progresses))[3:]))
+    committed = draw(progresses | in_both_forms)
+    progress = committed.progress if isinstance(committed, Mixed) else committed
+    raw = bytearray(base64.b64decode(encode(progress)[3:]))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(raw)))
         raw[at : at + draw(st.integers(0, 2))] = draw(st.binary(max_size=3))
@@ -212,3 +268,24 @@ def test_a_partition_with_twenty_lenders_has_room_for_more() -> None:
 
     assert watermark.running >= 400
     assert len(encode(watermark.progress())) <= MAX_METADATA
+
+
+STATES: Final = (
+    Start(ME),
+    Start(ME, resting=True),
+    Start(f"{ME}9", unclean=2),
+    Start(ME, turn=300, cut=True),
+)
+
+
+@pytest.mark.parametrize("kinds", [1, 2, 3, 4])
+def test_whatever_becomes_of_what_was_admitted_fits_the_metadata(kinds: int) -> None:
+    """A partition takes what fits while all is alike; then each may have another state."""
+    watermark = Watermark(Progress(10**12, 10**12), ME)
+    while not watermark.is_full:
+        watermark.admit(watermark.high)
+    progress = started(watermark.progress(), list(STATES[:kinds]), ME)
+
+    assert watermark.running > 2_200
+    assert len(encode(progress)) <= MAX_METADATA
+    assert decode(progress.low, encode(progress)).says_the_same(progress)

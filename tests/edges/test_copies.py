@@ -8,13 +8,18 @@ import pytest
 from aiokafka import TopicPartition
 
 from outlast.core.errors import Released
+from outlast.core.progress import Progress, Start
 from outlast.core.seen import Sight
 from outlast.edges.kafka.copies import Copies
+from outlast.edges.kafka.records import Records
 from outlast_schemas.job import Job, Origin
 from tests.core.given import NOW, a_job
 from tests.stages.fakes import turns
 
 TP = TopicPartition("outlast.work.deepseek", 3)
+LENT = Progress(0, 1, (0,), (Start(runner="them.0"),))
+UNDONE = Progress(0, 1, (0,))
+DONE = Progress(1, 1)
 
 
 def at(offset: int, *, body: bytes = b"{}", hop: int = 1) -> Job:
@@ -75,8 +80,13 @@ class Feed:
             task.cancel()
         await turns()
 
-    async def review(self, *, owns: bool = True, lent: bool = True, done: bool = False) -> None:
-        self.copies.review(lambda _: owns, lambda *_: lent, lambda *_: done)
+    async def review(self, *committed: Progress) -> None:
+        """After a rebalance that gave the partition as it is committed, or did not give it."""
+        records = Records("test", "us.0", lambda *_: None)
+        for progress in committed:
+            records.merge(TP, progress)
+        records.own(frozenset({TP} if committed else ()))
+        self.copies.review(records)
         await turns()
 
 
@@ -163,7 +173,7 @@ async def test_copies_of_what_is_lent_are_dropped_when_it_is_done_there(
     await feed.reads(at(1), at(2))
     assert (feed.ran, feed.ended) == ([], {})
     if is_reviewed:
-        await feed.review(lent=False, done=True)
+        await feed.review(DONE)
     else:
         feed.copies.returned(TP, 0, is_done=True)
         await turns()
@@ -178,7 +188,7 @@ async def test_one_copy_of_what_was_lent_runs_when_it_came_back_undone(
     feed.copies.lent(TP, 0, at(0))
     await feed.reads(at(1), at(2))
     if is_reviewed:
-        await feed.review(lent=False)
+        await feed.review(UNDONE)
     else:
         feed.copies.returned(TP, 0, is_done=False)
         await turns()
@@ -193,7 +203,7 @@ async def test_one_copy_of_what_was_lent_runs_when_it_came_back_undone(
 async def test_copies_of_what_is_lent_are_released_when_the_partition_is_lost(feed: Feed) -> None:
     feed.copies.lent(TP, 0, at(0))
     await feed.reads(at(1), at(2))
-    await feed.review(owns=False)
+    await feed.review()
 
     assert (feed.ran, feed.ended) == ([], {1: "Released", 2: "Released"})
     await feed.reads(at(3))  # nothing is remembered of it
@@ -203,7 +213,7 @@ async def test_copies_of_what_is_lent_are_released_when_the_partition_is_lost(fe
 async def test_a_rebalance_that_changes_nothing_leaves_all_waiting(feed: Feed) -> None:
     feed.copies.lent(TP, 0, at(0))
     await feed.reads(at(1))
-    await feed.review()
+    await feed.review(LENT)
     assert feed.ended == {}
     feed.copies.returned(TP, 0, is_done=True)
     await turns()
@@ -235,7 +245,7 @@ async def test_what_is_lent_and_repeats_what_runs_here_changes_nothing_here(feed
 
 async def test_losing_what_nobody_waits_for_is_quiet(feed: Feed) -> None:
     feed.copies.lent(TP, 0, at(0))
-    await feed.review(owns=False)
+    await feed.review()
     feed.copies.returned(TP, 0, is_done=True)
     await feed.reads(at(1))
 

@@ -10,11 +10,18 @@ from outlast.edges.pool import Share
 
 
 @dataclass
-class Lending:
-    """What a feed has lent and borrowed."""
+class Mark:
+    """Of one partition: how many calls others still make of it, and how many are made here."""
 
-    borrowed: int = 0
-    away: int = 0
+    lent: int = 0
+    running: int = 0
+
+
+@dataclass
+class Records:
+    """The partitions that are owned here, or of which something still runs here."""
+
+    marks: dict[TopicPartition, Mark] = field(default_factory=dict)
     version: int = 0
 
 
@@ -25,23 +32,27 @@ class Owned:
     owned: frozenset[TopicPartition]
     partitions: int = 4
     epoch: int = 0
-    records: Lending = field(default_factory=Lending)
+    records: Records = field(default_factory=Records)
     topics_asked: list[str] = field(default_factory=list)
 
     @property
     def consumer(self) -> "Owned":
         return self
 
-    def partitions_for_topic(self, topic: str) -> set[int]:
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        """As a client does: of a topic that is gone it knows nothing."""
         self.topics_asked.append(topic)
-        return set(range(self.partitions))
+        return set(range(self.partitions)) or None
 
     def own(self, *numbers: int, topic: str = "work") -> None:
         self.owned = frozenset(TopicPartition(topic, number) for number in numbers)
+        self.records = Records({tp: Mark() for tp in self.owned}, self.records.version + 1)
         self.epoch += 1
 
-    def lends(self, *, borrowed: int = 0, away: int = 0) -> None:
-        self.records = Lending(borrowed, away, self.records.version + 1)
+    def counts(self, marks: dict[int, Mark]) -> None:
+        """Something was lent, or has come back."""
+        more = {TopicPartition("work", number): mark for number, mark in marks.items()}
+        self.records = Records({**self.records.marks, **more}, self.records.version + 1)
 
 
 def test_the_share_follows_the_partitions_after_each_rebalance() -> None:
@@ -84,11 +95,11 @@ def test_a_lent_call_counts_where_its_partition_is_and_not_where_it_is_made() ->
     lender.own(0, 2)
     borrower.own(1, 3)
     before = [share() for share in shares]
-    lender.lends(away=2)
-    borrower.lends(borrowed=2)
+    lender.counts({1: Mark(running=1), 3: Mark(running=1)})
+    borrower.counts({1: Mark(lent=1), 3: Mark(lent=1)})
     meanwhile = [share() for share in shares]
-    lender.lends()
-    borrower.lends()
+    lender.counts({1: Mark(), 3: Mark()})
+    borrower.counts({1: Mark(), 3: Mark()})
 
     # 2 calls run at the lender whose partitions are the borrower's: 10 in all, all the time
     assert (before, meanwhile, [share() for share in shares]) == ([5, 5], [7, 3], [5, 5])
@@ -97,7 +108,7 @@ def test_a_lent_call_counts_where_its_partition_is_and_not_where_it_is_made() ->
 def test_who_has_no_partition_left_keeps_permits_for_the_calls_it_still_makes() -> None:
     owned = Owned(frozenset())
     share = Share(cast(Assignment, owned), "work", limit=10, most=1_000)
-    owned.lends(away=4)
+    owned.counts({0: Mark(running=3), 2: Mark(running=1)})
 
     assert share() == 4
 
@@ -106,7 +117,38 @@ def test_more_borrowed_than_there_are_permits_is_no_permit_at_all() -> None:
     owned = Owned(frozenset())
     share = Share(cast(Assignment, owned), "work", limit=10, most=1_000)
     owned.own(3)
-    owned.lends(borrowed=7)
+    owned.counts({3: Mark(lent=7)})
+
+    assert share() == 0
+
+
+def test_what_one_partition_has_lent_beyond_its_permits_takes_none_of_another() -> None:
+    """The limit holds with them: who makes those calls keeps no more permits than they had."""
+    lender, borrower = Owned(frozenset()), Owned(frozenset())
+    shares = [
+        Share(cast(Assignment, owned), "work", limit=10, most=1_000) for owned in (lender, borrower)
+    ]
+    lender.counts({3: Mark(running=7)})
+    borrower.own(0, 1, 2, 3)
+    borrower.counts({3: Mark(lent=7)})
+
+    # 3, 3, 2 and none of the 2 of partition 3: those the lender has
+    assert [share() for share in shares] == [2, 8]
+
+
+def test_what_runs_here_of_partitions_that_are_owned_here_counts_no_second_time() -> None:
+    owned = Owned(frozenset())
+    share = Share(cast(Assignment, owned), "work", limit=10, most=1_000)
+    owned.own(0, 1)
+    owned.counts({0: Mark(running=3), 1: Mark(running=1)})
+
+    assert share() == 6
+
+
+def test_of_a_topic_that_is_gone_there_are_no_permits() -> None:
+    owned = Owned(frozenset(), partitions=0)
+    share = Share(cast(Assignment, owned), "work", limit=10, most=1_000)
+    owned.own(0)
 
     assert share() == 0
 
@@ -115,6 +157,6 @@ def test_the_process_s_own_bound_holds_with_calls_that_are_lent_too() -> None:
     owned = Owned(frozenset())
     share = Share(cast(Assignment, owned), "work", limit=10, most=6)
     owned.own(0, 1)
-    owned.lends(away=4)
+    owned.counts({2: Mark(running=2), 3: Mark(running=2)})
 
     assert share() == 6

@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from structlog.testing import capture_logs
 
-from outlast.core.errors import Released
+from outlast.core.errors import CallSpent, Released
 from outlast.core.progress import Progress
 from outlast.edges.kafka import patience as module
 from outlast_schemas.dead_letter import Reason
@@ -131,6 +131,22 @@ async def test_when_all_raise_the_feed_fails_and_nothing_is_dead_lettered(kafka:
         assert failure is stage.raises_always
         assert member.set_aside == []
         assert (await here.committed()).low == 0
+
+
+@pytest.mark.usefixtures("_no_patience")
+async def test_calls_that_are_paid_for_are_set_aside_once_and_the_feed_fails_when_all_of_them_are(
+    kafka: str,
+) -> None:
+    async with corner(kafka) as here:
+        stage = Stage()
+        stage.raises_always = CallSpent("after a call")
+        member = await here.join(stage, room=3)
+        await here.publish_all((f"j{number}", 0) for number in range(40))
+
+        assert await member.failure() is stage.raises_always
+        aside = [job for job, _ in member.set_aside]
+        assert sorted(aside) == sorted(stage.started)  # each was called once, and none is lost
+        assert len(aside) < 40
 
 
 @pytest.mark.usefixtures("_no_patience")

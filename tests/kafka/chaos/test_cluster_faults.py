@@ -62,14 +62,17 @@ def require_alive(workers: Iterable[Worker]) -> None:
 
 
 async def test_one_broker_then_two_then_all_die_and_return(scenario: Scenario) -> None:
-    pauses = []
+    """Nobody knows of a write that no broker lived to answer, so it may be written twice."""
+    pauses, unanswered = [], 0
     async with scenario.fleet() as here:
         workers = await two_workers(here)
         async with here.publisher.at(PER_SECOND):
             await here.until_in_flight(workers[0], 2)
             for nodes in ((1,), (2, 3), (1, 2, 3)):
+                await here.read()
                 died = now()
                 await scenario.cluster.kill(*nodes)
+                unanswered += len(here.open_jobs) if len(nodes) > 1 else 0
                 if len(nodes) == 1:
                     # Two are enough: it goes on without the third.
                     pauses.append(await serves_again(here, died, 30))
@@ -82,12 +85,12 @@ async def test_one_broker_then_two_then_all_die_and_return(scenario: Scenario) -
                 await scenario.cluster.until_in_sync()
         scenario.name += f", serving after {pauses[0]:.1f}, {pauses[1]:.1f}, {pauses[2]:.1f} s"
         outcome = await scenario.outcome(here, within=120)
-        account = await conserved(here, Allowance())
+        account = await conserved(here, Allowance(repeats=unanswered))
         require_alive(workers)
 
     outcome.require_promises()
     assert account.holds, account.lines()
-    assert outcome.row.extra_calls == outcome.row.repeated == 0
+    assert outcome.row.extra_calls == 0
 
 
 async def test_nothing_is_taken_while_too_few_brokers_are_in_sync(scenario: Scenario) -> None:

@@ -113,7 +113,7 @@ class Feed:
                 await self._assignment.changed_within(POLL_MS / 1000)
 
     def _raise_fatal(self) -> None:
-        failure = self.fatal or self._assignment.fatal
+        failure = self.fatal or self._patience.failed or self._assignment.fatal
         if failure is not None:
             raise failure
 

@@ -181,6 +181,7 @@ class Lent:
             return
         log.error("lent.called_in", topic=tp.topic, partition=tp.partition, count=len(offsets))
         mark.call_in()
+        self._records.version += 1
         self._records.commits.touched(tp)
         for offset in offsets:
             self._come_back(tp, offset, None)

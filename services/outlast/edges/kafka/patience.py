@@ -46,6 +46,8 @@ class Patience:
         self._passed = self._gave_up = 0
         self._raising: set[str] = set()
         self._fatal: Exception | None = None
+        self.failed: Exception | None = None
+        """Why the feed must stop although what raised is set aside: its calls were paid for."""
 
     async def carry(self, job: Job, fault: Fault | None) -> None:
         """Return when the job is through or set aside. Raises the bug when all jobs raise."""
@@ -79,14 +81,13 @@ class Patience:
         return None
 
     async def _give_up(self, job: Job, bug: Exception, others_passed: bool) -> None:
-        if not isinstance(bug, CallSpent):  # its call is paid for, and is never made again
-            self._stop_if_everybody_raises(bug, others_passed)
-        self._gave_up = 0 if others_passed else self._gave_up + 1
-        detail = f"the {self._name} stage failed on it: {type(bug).__name__}"
-        await self._set_aside(job, Reason.INTERNAL_ERROR, detail)
-
-    def _stop_if_everybody_raises(self, bug: Exception, others_passed: bool) -> None:
         everybody = max(len(self._raising), self._gave_up + 1) >= EVERYBODY
         if self._fatal is not None or (everybody and not others_passed):
             self._fatal = self._fatal or bug
-            raise bug
+            if not isinstance(bug, CallSpent):
+                raise bug
+        self._gave_up = 0 if others_passed else self._gave_up + 1
+        detail = f"the {self._name} stage failed on it: {type(bug).__name__}"
+        await self._set_aside(job, Reason.INTERNAL_ERROR, detail)
+        # A call that is paid for is never made again: only once it is set aside may all end.
+        self.failed = self._fatal

@@ -67,7 +67,8 @@ class Publisher:
 
         Raises:
             PublishRefused: it was not accepted.
-            PublishUnknown: no answer came in time; it may have been accepted or still be.
+            PublishUnknown: no answer came in time, or the cluster was not there to give one; it may
+                have been accepted or still be.
             KafkaUnreachable: no broker answers; nothing was sent.
         """
         return await self.outcome(await self.begin(record, what))
@@ -111,15 +112,14 @@ class Publisher:
             await asyncio.wait({sending.ack}, timeout=sending.seconds_left)
         if not sending.ack.done():
             sending.ack.add_done_callback(lambda ack: self._overdue(ack, sending.by))
-            raise PublishUnknown(
-                f"{sending.what}: no acknowledgement within {self._patience:g} s; it may have "
-                "been accepted. Publishing it again with the same id is safe",
-                sending.key.decode(),
-            )
+            raise _unknown(sending, f"no acknowledgement within {self._patience:g} s")
         try:
             return sending.ack.result()
         except KafkaError as error:
             self._retire(sending.by)
+            if error.retriable:
+                # The client gave it up for its age; an earlier try of it may have arrived.
+                raise _unknown(sending, type(error).__name__) from error
             raise PublishRefused(_refusal(sending.what, error)) from error
 
     async def close(self) -> None:
@@ -180,6 +180,14 @@ async def _connected(kafka: Kafka) -> AIOKafkaProducer:
 async def _stopped(leaving: AIOKafkaProducer | None) -> None:
     if leaving is not None:
         await leaving.stop()
+
+
+def _unknown(sending: Sending, why: str) -> PublishUnknown:
+    return PublishUnknown(
+        f"{sending.what}: {why}; it may have been accepted. Publishing it again with the same id "
+        "is safe",
+        sending.key.decode(),
+    )
 
 
 def _refusal(what: str, error: KafkaError) -> str:

@@ -74,6 +74,7 @@ class Watchdog:
         self._error: str | None = None
         self._member = ""
         self._renamed: deque[float] = deque(maxlen=2 * TWIN_ASSIGNMENTS)
+        self._fenced = 0
         self._silence: str | None = None
         self._still: dict[TopicPartition, tuple[int | None, float]] = {}
 
@@ -128,8 +129,11 @@ class Watchdog:
         most = max(names, *recent.values(), 0)
         if most <= TWIN_ASSIGNMENTS:
             return None
+        return f"it had to join {most} times within {TWIN_SECONDS:.0f} s: {self._twin_said()}"
+
+    def _twin_said(self) -> str:
         return (
-            f"it had to join {most} times within {TWIN_SECONDS:.0f} s: another process "
+            "another process "
             f"seems to have the same instance id, {self._instance!r}. It is OUTLAST_INSTANCE_ID, "
             "or else the host's name with the number of a slot; give each process its own"
         )
@@ -144,6 +148,10 @@ class Watchdog:
         log.warning("feed.coordination_failed", feed=self._assignment.name, error=self._error)
         if self._failing_since is None:
             self._failing_since = now
+        # FENCED_INSTANCE_ID (82), of which aiokafka 0.14 knows neither the number nor the name.
+        self._fenced += "UnknownError" in self._error
+        if self._fenced > TWIN_ASSIGNMENTS:
+            return f"the group has shut it out: {self._twin_said()}"
         if now - self._failing_since <= REBALANCE_SECONDS:
             return None
         return (
