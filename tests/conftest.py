@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from deploy.kafka.broker import Broker, free_port
 
+KAFKA: Final = "OUTLAST_TESTS_KAFKA"
+"""Bootstrap servers of a broker that runs already: a session inside a test shares the outer one."""
+
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The bootstrap servers of one broker that the whole session shares: name topics apart."""
+    if running := os.environ.get(KAFKA):
+        yield running
+        return
     directory: Path = tmp_path_factory.mktemp("kafka")
     with Broker(directory, port=free_port(count=2)) as broker:
         yield broker.bootstrap_servers

@@ -1,15 +1,19 @@
 """A suspect has little company and gets its turn; without suspects nobody is held up."""
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from typing import cast
 
 import pytest
+from aiokafka import TopicPartition
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from outlast.core.quarantine import SUSPECT, company
+from outlast.edges.kafka.assignment import Assignment
 from outlast.edges.kafka.quarantine import Quarantine
+from outlast.edges.kafka.starts import Starts
 from tests.stages.fakes import turns
 
 
@@ -157,6 +161,63 @@ def test_suspects_get_their_turn_in_the_order_they_asked(later: int) -> None:
 
     assert not quarantine.enters("second", later, "another tp")
     assert quarantine.enters("first", 4, "tp")
+
+
+class Quiet:
+    """An assignment of which nothing rests and nothing is ever lost."""
+
+    records = None
+
+    def watch(self, opened: Callable[[], None]) -> None:
+        """Nothing is told."""
+
+
+HERE, THERE = TopicPartition("outlast.jobs", 0), TopicPartition("outlast.jobs", 1)
+
+
+def starts_in(quarantine: Quarantine) -> Starts:
+    """The starts of one feed."""
+    return Starts(cast(Assignment, Quiet()), quarantine)
+
+
+def test_who_cannot_ask_again_does_not_stand_in_the_way_of_others() -> None:
+    """Its partition is closed, or its topic has no room: it would never take its turn."""
+    starts = starts_in(holding(*[0] * 10))
+    assert not starts.may_start(HERE, 5, 4)
+    starts.only([HERE, THERE])
+    assert not starts.may_start(THERE, 0, 0)
+    starts.only([THERE])
+
+    assert starts.may_start(THERE, 0, 0)
+
+
+def test_who_could_not_ask_for_a_while_asks_anew_behind_those_who_did() -> None:
+    quarantine = holding(0)
+    starts = starts_in(quarantine)
+    assert not starts.may_start(HERE, 5, 4)
+    starts.only([THERE])
+    assert not starts.may_start(THERE, 7, 4)
+    starts.only([HERE, THERE])
+    assert not starts.may_start(HERE, 5, 4)
+    quarantine.leaves(0)
+
+    assert not starts.may_start(HERE, 5, 4)
+    assert starts.may_start(THERE, 7, 4)
+
+
+def test_only_who_is_withdrawn_makes_the_others_try_again() -> None:
+    quarantine = holding(*[0] * 10)
+    starts = starts_in(quarantine)
+    told: list[str] = []
+    quarantine.watch(lambda: told.append("changed"))
+    starts.only([HERE])
+    assert not starts.may_start(HERE, 5, 4)
+    starts.only([HERE])
+    assert told == []
+    starts.only([])
+    starts.only([])
+
+    assert told == ["changed"]
 
 
 Ask = tuple[str, int]

@@ -245,8 +245,9 @@ async def test_what_takes_its_lender_too_long_is_taken_back_and_what_it_says_the
 ) -> None:
     async with corner(kafka, partitions=2) as here:
         one, two = Stage(), Stage()
-        await here.join(one)
+        first = await here.join(one)
         await busy(here, one, each=1)
+        turn = first.start(0, 1).turn
         with capture_logs() as logs:
             second = await here.join(two, instance="host-1", most_seconds=0.5)
             await until(lambda: two.started == ["a1"])
@@ -255,8 +256,8 @@ async def test_what_takes_its_lender_too_long_is_taken_back_and_what_it_says_the
         assert (called_in["partition"], called_in["count"]) == (1, 1)
         assert (second.borrowed, second.start(0, 1).unclean) == (0, 1)
         one.let_go()
-        tp, lender = TopicPartition(here.topic, 1), here.members[0].membership.incarnation
-        await until(lambda: second.lending.ended(tp, 0, lender) is End.DONE)
+        tp, lender = TopicPartition(here.topic, 1), first.membership.incarnation
+        await until(lambda: second.lending.ended(tp, 0, lender, turn) is End.DONE)
         assert second.start(0, 1).runner == second.membership.incarnation
         two.let_go()
         await here.until_committed(Progress(1, 1), Progress(1, 1))
@@ -299,9 +300,13 @@ async def test_what_ends_before_the_new_owner_has_loaded_is_not_lent_any_more(
         loads.hold(second)
         joining = asyncio.create_task(second.join())
         await until(lambda: loads.waits and first.owned == {0})
+        tp, lender, turn = (
+            TopicPartition(here.topic, 1),
+            first.membership.incarnation,
+            first.start(0, 1).turn,
+        )
         one.let_go("a1", "b0")
-        tp = TopicPartition(here.topic, 1)
-        await until(lambda: second.lending.ended(tp, 0, first.membership.incarnation))
+        await until(lambda: second.lending.ended(tp, 0, lender, turn))
         loads.go_on()
         await joining
         assert second.borrowed == 1
@@ -344,20 +349,24 @@ async def test_what_others_write_among_the_notes_changes_nothing(kafka: str) -> 
         lender, owner = first.membership.incarnation, second.membership.incarnation
         await here.publish("new", partition=1)
         await until(lambda: two.started == ["new"])
+        lent, own = second.start(0, 1).turn, second.start(2, 1).turn
 
         topic, moved = here.where.topics.lent, f"{here.topic}/1".encode()
 
-        def note(by: str, **ends: tuple[int, ...]) -> Encoded:
-            return Encoded(topic, moved, orjson.dumps(Note(by=by, **ends).to_json()), [])
+        def note(by: str, turn: int, **ends: tuple[int, ...]) -> Encoded:
+            told = Note(by=by, turn=turn, **ends)
+            return Encoded(topic, moved, orjson.dumps(told.to_json()), [])
 
         await here.where.write(
             Encoded(topic, b"doctor", orjson.dumps({"v": 1, "check": "a"}), []),
             Encoded(topic, moved, b"no note", []),
             Encoded(topic, moved, b"", []),
-            note("host-9.00000000", done=(0, 1), released=(0, 1)),  # runs neither
-            note(lender, done=(2, 7), released=(2,), cut=(9,)),  # runs none of these
-            note(owner, done=(0,), released=(1, 2)),  # runs 2, as its own
-            note(lender, done=(0,)),
+            note("host-9.00000000", lent, done=(0, 1), released=(0, 1)),  # runs neither
+            note(lender, lent, done=(2, 7), released=(2,), cut=(9,)),  # runs none of these
+            note(lender, lent - 1, done=(0, 1)),  # has given up what it then ran
+            note(lender, lent + 1, released=(0,), cut=(1,)),  # has not begun them there
+            note(owner, own, done=(0,), released=(1, 2)),  # runs 2, as its own
+            note(lender, lent, done=(0,)),
         )
         await until(lambda: second.borrowed == 1)
         await here.until_committed(Progress(0, 2, (0, 1)), Progress(1, 3, (1, 2)))

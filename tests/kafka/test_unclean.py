@@ -60,8 +60,8 @@ async def test_after_an_unclean_end_each_record_starts_only_once_a_commit_names_
         await until(lambda: sorted(after.started) == ["new", "old"])
         said = await here.committed()
         assert said.starts == (
-            Start(runner=member.membership.incarnation, unclean=1),
-            Start(runner=member.membership.incarnation),
+            Start(runner=member.membership.incarnation, unclean=1, turn=1),
+            Start(runner=member.membership.incarnation, turn=1),
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import NewTopic
-from aiokafka.errors import ConsumerStoppedError, KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError, for_code
 from aiokafka.partitioner import DefaultPartitioner
 from structlog.testing import capture_logs
 
@@ -242,7 +242,7 @@ async def test_a_group_that_answers_with_errors_only_is_noticed(
         one = await here.member(reads=not in_its_heartbeat)
 
         async def fails(*_: object) -> Any:
-            raise KafkaError("UnknownError()")
+            raise KafkaError("InvalidGroupIdError()")
 
         method = "_do_heartbeat" if in_its_heartbeat else "_do_rejoin_group"
         monkeypatch.setattr(one.consumer._coordinator, method, fails)
@@ -250,8 +250,25 @@ async def test_a_group_that_answers_with_errors_only_is_noticed(
         said = await one.tripped()
         monkeypatch.undo()
 
-        assert "UnknownError()" in said
+        assert "InvalidGroupIdError()" in said
         assert ("no partitions were assigned" in said) is not in_its_heartbeat
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_who_is_shut_out_by_a_twin_learns_it_before_it_has_failed_for_long(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stand(kafka) as here:
+        one = await here.member()
+
+        async def fenced(*_: object) -> Any:
+            raise KafkaError(repr(for_code(FENCED)()))  # as aiokafka hands it on
+
+        monkeypatch.setattr(one.consumer._coordinator, "_do_heartbeat", fenced)
+        said = await one.tripped()
+        monkeypatch.undo()
+
+        assert "the same instance id" in said
 
 
 @pytest.mark.usefixtures("hurried")

@@ -51,6 +51,10 @@ class Terms:
     results: str | None = None
 
 
+_NOTHING_ASKED: Final = Terms()
+_ASKING: Final = frozenset({h.OPERATION, h.ON_AMBIGUOUS, h.RESULTS, h.SCOPE})
+
+
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """A job that can be served, with its state begun."""
@@ -111,7 +115,7 @@ def terms(headers: h.Headers, catalogue: Catalogue) -> Terms | Fault:
             return _bad(name, "it is not valid UTF-8")
         if not found[name].strip():
             return _bad(name, "it is empty")
-    return _read_terms(found, catalogue)
+    return _NOTHING_ASKED if found.keys().isdisjoint(_ASKING) else _read_terms(found, catalogue)
 
 
 def _read_terms(found: Mapping[str, str], catalogue: Catalogue) -> Terms | Fault:

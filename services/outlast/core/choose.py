@@ -85,11 +85,10 @@ def choose(
     up = [target for target in allowed if fleet.is_up(target, now)]
     if not up:
         return NobodyUp()
-    waits = {target: avoided_until(target, avoid) for target in up}
-    for target, until in waits.items():
-        if until <= now:
+    for target in up:
+        if avoided_until(target, avoid) <= now:
             return Send(target)
-    return Later(min(waits.values()))
+    return Later(min(avoided_until(target, avoid) for target in up))
 
 
 def avoided_until(target: Target, avoid: Mapping[str, int]) -> int:

@@ -82,11 +82,7 @@ class Codec:
             if value is not None and name in _LOOKED_AT:
                 found[name] = value
         job_id, fault = self._id(found.get(h.ID), origin)
-        state = State(accepted=record.timestamp, deadline=record.timestamp, route="")
-        if record.topic != self._jobs:
-            state, fault = _state(found.get(h.STATE), state, fault)
-        elif h.REPLAY in found:
-            state = _replayed(found.get(h.STATE), state)
+        state, misfit = self._state(record, found)
         job = Job(
             id=job_id,
             body=record.value or b"",
@@ -95,7 +91,20 @@ class Codec:
             origin=origin,
             key=self._publisher_key(record, found),
         )
-        return Decoded(job, fault)
+        return Decoded(job, fault or misfit)
+
+    def _state(self, record: Record, found: Mapping[str, bytes]) -> tuple[State, Fault | None]:
+        """What is known of the job; a published one begins, whatever its publisher says of it."""
+        raw = found.get(h.STATE)
+        if record.topic == self._jobs:
+            fresh = _begun(record)
+            return (_replayed(raw, fresh) if h.REPLAY in found else fresh), None
+        if raw is None:
+            return _begun(record), Fault(Reason.BAD_HEADER, f"{h.STATE} is missing")
+        try:
+            return _writable(raw), None
+        except MISFITS as error:
+            return _begun(record), Fault(Reason.BAD_HEADER, f"{h.STATE}: {error!r}"[:300])
 
     def _publisher_key(self, record: Record, found: Mapping[str, bytes]) -> bytes | None:
         """What the publisher keyed by: the record's key, until it travels as ``outlast-key``."""
@@ -192,13 +201,8 @@ def _object(raw: bytes) -> Mapping[str, object]:
     return parsed
 
 
-def _state(raw: bytes | None, fallback: State, fault: Fault | None) -> tuple[State, Fault | None]:
-    if raw is None:
-        return fallback, fault or Fault(Reason.BAD_HEADER, f"{h.STATE} is missing")
-    try:
-        return _writable(raw), fault
-    except MISFITS as error:
-        return fallback, fault or Fault(Reason.BAD_HEADER, f"{h.STATE}: {error!r}"[:300])
+def _begun(record: Record) -> State:
+    return State(accepted=record.timestamp, deadline=record.timestamp, route="")
 
 
 def _replayed(raw: bytes | None, fresh: State) -> State:

@@ -62,6 +62,8 @@ class Share:
 
     def _counted(self) -> int:
         """By partition, so that what was lent never takes more than its partition has."""
+        if not self._assignment.records.marks:
+            return 0  # nor need there be a consumer yet
         # Nothing is known of a topic that is gone: then none of its jobs are here either.
         count = len(self._assignment.consumer.partitions_for_topic(self._topic) or ())
         counted, owned = 0, self._assignment.owned

@@ -6,21 +6,38 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+)
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
+from deploy.kafka.broker import Secured
 from outlast import AsyncClient
 from outlast.drill.conservation import Account, Allowance, Published, check
 from outlast.drill.dump import calls_of, dump
 from outlast.edges.codec import Codec
 from outlast.edges.kafka.connection import admin, connect
+from outlast.edges.kafka.topics import find
 from tests.e2e.scene import Process, chat
 from tests.kafka.chaos.fleet import Fleet, Worker
+from tests.kafka.secured import USER
 
 __all__ = [
+    "Access",
     "Commits",
+    "Guarded",
+    "Settings",
+    "as_user",
     "conserved",
     "events",
     "has_logged",
@@ -155,3 +172,99 @@ class Commits:
                     self.rewound.append(f"{tp.topic}/{tp.partition}: {highest} to {each.offset}")
                 self._highest[tp] = max(highest, each.offset)
             await asyncio.sleep(LOOK_SECONDS)
+
+
+class Settings:
+    """No record is small enough for the dead letters, until `outlast topics apply`."""
+
+    @staticmethod
+    async def refuse(here: Fleet) -> None:
+        topic = here.topics.dead_letters
+        client = admin(here.kafka)
+        await client.start()
+        try:
+            settings = {**(await find([topic], client))[topic].own, "max.message.bytes": "1"}
+            await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
+        finally:
+            await client.close()
+
+    @staticmethod
+    async def mend(here: Fleet) -> None:
+        code, out, err = await here.outlast("topics", "apply")
+        assert code == 0, out + err
+
+
+class Access:
+    """The workers' user may not write dead letters, until the rule is taken away."""
+
+    @staticmethod
+    def rules(here: Fleet) -> list[AclBinding]:
+        # Where a topic has rules, who is to see it needs one too.
+        return [
+            AclBinding(
+                ResourceType.TOPIC,
+                here.topics.dead_letters,
+                ResourcePatternType.LITERAL,
+                f"User:{USER}",
+                "*",
+                operation,
+                permission,
+            )
+            for operation, permission in (
+                (AclOperation.WRITE, AclPermissionType.DENY),
+                (AclOperation.DESCRIBE, AclPermissionType.ALLOW),
+            )
+        ]
+
+    @classmethod
+    async def refuse(cls, here: Fleet) -> None:
+        client = AdminClient({"bootstrap.servers": here.kafka.bootstrap_servers})
+        made = client.create_acls(cls.rules(here))
+        await asyncio.gather(*(asyncio.wrap_future(each) for each in made.values()))
+
+    @classmethod
+    async def mend(cls, here: Fleet) -> None:
+        client = AdminClient({"bootstrap.servers": here.kafka.bootstrap_servers})
+        filters = [
+            AclBindingFilter(
+                ResourceType.TOPIC,
+                here.topics.dead_letters,
+                ResourcePatternType.LITERAL,
+                f"User:{USER}",
+                "*",
+                AclOperation.ANY,
+                AclPermissionType.ANY,
+            )
+        ]
+        await asyncio.gather(
+            *(asyncio.wrap_future(each) for each in client.delete_acls(filters).values())
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guarded(Secured):
+    """A broker that heeds rules; who comes by the plain listener may do everything."""
+
+    @property
+    def properties(self) -> dict[str, object]:
+        """With Kafka's own authorizer."""
+        return {
+            **super().properties,
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
+            "allow.everyone.if.no.acl.found": "true",
+        }
+
+
+def as_user(here: Fleet, secured: Guarded) -> None:
+    """From now on processes come by the listener that asks who they are."""
+    port = secured.ports["SASL_PLAINTEXT"]
+    lines = (
+        f'bootstrap_servers = "127.0.0.1:{port}"',
+        'security_protocol = "SASL_PLAINTEXT"',
+        'sasl_mechanism = "SCRAM-SHA-512"',
+        f'sasl_username = "{USER}"',
+        f'sasl_password_file = "{secured.keystore.parent / "password"}"',
+    )
+    plain = f'bootstrap_servers = "{here.kafka.bootstrap_servers}"'
+    here.config.write_text(here.config.read_text().replace(plain, "\n".join(lines)))

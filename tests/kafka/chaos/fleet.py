@@ -34,6 +34,7 @@ __all__ = ["Fleet", "Worker", "fleet"]
 
 ROOT: Final = Path(__file__).parents[3]
 SOURCES: Final = (ROOT, ROOT / "services", ROOT / "schemas")
+CROSSED_SECONDS: Final = 0.25
 CLOCKS: Final = (
     "connect_seconds = 5, first_token_seconds = 100, idle_seconds = 100, total_seconds = 150"
 )
@@ -185,8 +186,7 @@ class Fleet(Scene):
         """Job → calls beyond the first that deaths and drains permit."""
         assert self._admin is not None
         where = await places(self.kafka, self.simulators, self._admin)
-        drained = {worker.key for worker in self.drained}
-        cut = (call.job for call in self.calls if call.status is None and call.caller in drained)
+        cut = (call.job for worker in self.drained for call in _cut(self.calls_of(worker)))
         return allowed(self.deaths, self.calls, where) + Counter(cut)
 
     async def account(self, allowed_calls: int) -> Account:
@@ -279,6 +279,12 @@ class Fleet(Scene):
             mine = [name for name in there if name.startswith(self.kafka.prefix)]
             await self._admin.delete_topics(mine)
             await self._admin.close()
+
+
+def _cut(calls: Sequence[Call]) -> list[Call]:
+    """What a drain cut off, and what was answered as it did: such an answer may not have come."""
+    at = min((call.ended or 0.0 for call in calls if call.status is None), default=float("inf"))
+    return [call for call in calls if call.ended is None or call.ended > at - CROSSED_SECONDS]
 
 
 @asynccontextmanager

@@ -5,7 +5,14 @@ from dataclasses import replace
 from typing import Final
 
 from outlast.core.choose import Send, eligible
-from outlast.core.decide.situation import AVOID_MS, Situation, avoiding, chosen, deferred, lasting
+from outlast.core.decide.situation import (
+    AVOID_MS,
+    Situation,
+    avoiding,
+    chosen,
+    deferred,
+    starting_over,
+)
 from outlast.core.lifecycle import Complete, Decision, Expire, Park, SetAside, Wait
 from outlast.core.policy import Route, Target
 from outlast.core.verdict import Verdict
@@ -64,7 +71,7 @@ def _after_failure(job: Job, target: Target, verdict: Verdict, s: Situation) -> 
             return _elsewhere(job, target, verdict, Reason.CONTEXT_TOO_LONG, s)
         case VerdictWord.RETRY_LATER | VerdictWord.ACCOUNT_BLOCKED if _spent(job, s.route):
             # Waiting for a limit or for an operator exhausts nobody: it asks with the sweeps.
-            return Park(avoiding(deferred(job), {target.provider: s.now + BLOCKED_MS}))
+            return Park(deferred(job, {target.provider: s.now + BLOCKED_MS}))
     if _exhausted(job, s.route):
         return _aside(job, Reason.ATTEMPTS_EXHAUSTED, verdict)
     match verdict.word:
@@ -86,8 +93,9 @@ def _failed_over(job: Job, target: Target, s: Situation) -> Decision:
     if isinstance(chosen(moved, s), Send):
         return Wait(moved, s.now)
     rounds = max(0, job.state.calls - 1) // max(1, len(s.route.targets))
-    fresh = replace(job, state=replace(job.state, avoid=lasting(job, s.now)))
-    return Wait(fresh, s.now + _backoff_ms(BACKOFF_FIRST, BACKOFF_MOST, rounds, s.roll))
+    return Wait(
+        starting_over(job, s.now), s.now + _backoff_ms(BACKOFF_FIRST, BACKOFF_MOST, rounds, s.roll)
+    )
 
 
 def _throttled(job: Job, target: Target, verdict: Verdict, s: Situation) -> Decision:
@@ -106,7 +114,7 @@ def _throttled(job: Job, target: Target, verdict: Verdict, s: Situation) -> Deci
 
 
 def _alternate_or_park(job: Job, avoid: Mapping[str, int], s: Situation) -> Decision:
-    moved = avoiding(deferred(job), avoid)
+    moved = deferred(job, avoid)
     return Wait(moved, s.now) if isinstance(chosen(moved, s), Send) else Park(moved)
 
 

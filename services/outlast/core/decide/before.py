@@ -1,6 +1,6 @@
 """Where a job goes that waits for a target, and the last look before a call."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from outlast.core.admission import Fault
@@ -8,11 +8,10 @@ from outlast.core.choose import Later, NobodyUp, Refuse, Send, eligible
 from outlast.core.decide.situation import (
     Situation,
     View,
-    avoiding,
     chosen,
     deferred,
-    lasting,
     situation,
+    starting_over,
 )
 from outlast.core.lifecycle import Ask, Decision, Expire, Park, SetAside, Wait
 from outlast.core.policy import Target
@@ -69,14 +68,13 @@ def before_call(job: Job, provider: str, situation: Situation) -> Go | Decision:
         return Go(target)
     # Down, or scope or route changed since it was sent here: somebody else, or later.
     again = job.state.avoid.get(provider, 0) > situation.now
-    job = avoiding(deferred(job), {provider: situation.now + DRAINED_MS})
+    job = deferred(job, {provider: situation.now + DRAINED_MS})
     return Wait(job, situation.now + (DRAINED_MS if again else 0))
 
 
 def next_after_parking(job: Job, view: View) -> Decision:
     """Where a swept job goes: it starts over, and waits nowhere but among the parked."""
-    job = replace(job, state=replace(job.state, avoid=lasting(job, view.now)))
-    match next_step(job, view):
+    match next_step(starting_over(job, view.now), view):
         case Wait(later):
             return Park(later)
         case decision:

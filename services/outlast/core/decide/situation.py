@@ -18,10 +18,11 @@ __all__ = [
     "avoiding",
     "chosen",
     "deferred",
-    "lasting",
     "situation",
+    "starting_over",
 ]
 
+NOBODY: Final[Mapping[str, int]] = {}
 AVOID_MS: Final = 60_000
 """How long a job stays away from a provider that just failed it, unless it starts over sooner."""
 
@@ -80,14 +81,22 @@ def chosen(job: Job, s: Situation) -> Choice:
     return choose(s.route, s.operation, s.scope, job.state.avoid, s.fleet, s.catalogue, s.now)
 
 
-def deferred(job: Job) -> Job:
-    """The job after one more wait that spends nothing."""
-    return replace(job, state=replace(job.state, deferrals=job.state.deferrals + 1))
+def deferred(job: Job, avoid: Mapping[str, int] = NOBODY) -> Job:
+    """The job after one more wait that spends nothing, then staying away from these as well."""
+    state = job.state
+    avoid = {**state.avoid, **avoid}
+    return replace(job, state=replace(state, deferrals=state.deferrals + 1, avoid=avoid))
 
 
 def avoiding(job: Job, avoid: Mapping[str, int]) -> Job:
     """The job staying away from these (provider or target → epoch ms) as well."""
     return replace(job, state=replace(job.state, avoid={**job.state.avoid, **avoid}))
+
+
+def starting_over(job: Job, now: int) -> Job:
+    """The job ready to be tried by who failed it before; what lasts is still avoided."""
+    avoid = lasting(job, now)
+    return job if avoid == job.state.avoid else replace(job, state=replace(job.state, avoid=avoid))
 
 
 def lasting(job: Job, now: int) -> Mapping[str, int]:
