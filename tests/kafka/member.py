@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
@@ -36,7 +37,9 @@ from outlast_schemas.job import Job
 from tests.core.given import a_job
 from tests.kafka.cluster import Place, place
 
-BOUND = 30.0
+BOUND_SECONDS = "OUTLAST_TESTS_BOUND"
+BOUND = float(os.environ.get(BOUND_SECONDS, "30"))
+"""So many seconds a state may take to come; less where it is known that it will not."""
 FAILS_WITHIN = 10.0
 
 

@@ -196,6 +196,22 @@ async def test_a_job_let_go_of_stays_undone_for_the_next_owner(kafka: str) -> No
         assert stage.started == ["j1"]
 
 
+async def test_a_job_let_go_of_is_read_again_here_and_is_no_copy_of_itself(kafka: str) -> None:
+    async def releases_it_once(job: Job) -> None:
+        seen.append(job.id)
+        if seen == ["j0"]:
+            raise Released
+
+    async with corner(kafka) as here:
+        seen: list[str] = []
+        member = await here.join(releases_it_once)
+        await here.publish("j0")
+        await here.until_committed(Progress(1, 1))
+
+        assert seen == ["j0", "j0"]
+        assert member.set_aside == []
+
+
 @pytest.mark.parametrize("first_is_done", [True, False])
 async def test_a_copy_at_another_offset_is_dropped(kafka: str, first_is_done: bool) -> None:
     async with corner(kafka) as here:

@@ -14,6 +14,7 @@ import pytest
 from outlast import AsyncClient
 from outlast.core.errors import KafkaUnreachable, SettingsError
 from outlast.edges.kafka.connection import connect
+from outlast.edges.kafka.membership import Membership
 from outlast.edges.kafka.security import tls
 from outlast.edges.kafka.subscribers import connected_broker, feed_subscriber
 from outlast.edges.settings import Kafka
@@ -43,7 +44,13 @@ async def read_one(kafka: Kafka, topic: str) -> Any:
     """The first record, through FastStream's connection as the stages have it."""
     broker = await connected_broker(kafka)
     subscriber = feed_subscriber(
-        broker, kafka, (topic,), group=f"{kafka.prefix}-g", instance="i", listener=Silent()
+        broker,
+        kafka,
+        (topic,),
+        group=f"{kafka.prefix}-g",
+        instance="i",
+        listener=Silent(),
+        membership=Membership("i.0a0a0a0a"),
     )
     await subscriber.start()
     try:

@@ -30,6 +30,8 @@ pytestmark = pytest.mark.kafka
 
 BOUND: Final = 60.0
 QUIET_SECONDS: Final = 3.0
+FENCED: Final = 82
+"""FENCED_INSTANCE_ID, which aiokafka 0.14 does not know by name."""
 
 
 @dataclass

@@ -29,7 +29,8 @@ from outlast.edges.codec import Codec
 from outlast.edges.kafka.connection import admin, connect
 from outlast.edges.kafka.topics import find
 from tests.e2e.scene import Process, chat
-from tests.kafka.chaos.fleet import Fleet, Worker
+from tests.kafka.chaos.fleet import Fleet
+from tests.kafka.chaos.worker import Worker
 from tests.kafka.secured import USER
 
 __all__ = [

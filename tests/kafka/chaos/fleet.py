@@ -7,7 +7,6 @@ its own instance id, so that a process started again under the same name has ret
 import asyncio
 import itertools
 import os
-import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -25,12 +24,13 @@ from outlast.drill.simulator import Behaviour
 from outlast.edges.codec import Codec
 from outlast.edges.kafka.connection import admin, connect
 from outlast.edges.settings import Kafka
-from tests.e2e.scene import MODELS, Process, Scene
+from tests.e2e.scene import MODELS, Scene
 from tests.kafka.chaos.deaths import Death, allowed, places, progress
 from tests.kafka.chaos.publisher import Publisher
 from tests.kafka.chaos.witness import Call, Witness
+from tests.kafka.chaos.worker import Worker
 
-__all__ = ["Fleet", "Worker", "fleet"]
+__all__ = ["Fleet", "fleet"]
 
 ROOT: Final = Path(__file__).parents[3]
 SOURCES: Final = (ROOT, ROOT / "services", ROOT / "schemas")
@@ -38,48 +38,6 @@ CROSSED_SECONDS: Final = 0.25
 CLOCKS: Final = (
     "connect_seconds = 5, first_token_seconds = 100, idle_seconds = 100, total_seconds = 150"
 )
-
-
-@dataclass(kw_only=True)
-class Worker(Process):
-    """One process of the fleet; times are those of the event loop."""
-
-    slot: str
-    stage: str
-    key: str
-    born: float
-    calls: list[Call] = field(default_factory=list)
-
-    @property
-    def pid(self) -> int:
-        """Of the process."""
-        return self.process.pid
-
-    @property
-    def exit_code(self) -> int | None:
-        """Once it has ended by itself or been ended."""
-        return self.process.returncode
-
-    def freeze(self) -> None:
-        """SIGSTOP."""
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """SIGCONT."""
-        self.process.send_signal(signal.SIGCONT)
-
-    def tell(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        self.process.send_signal(number)
-
-    async def ended(self, seconds: float) -> int:
-        """Wait for its end; the exit code."""
-        async with asyncio.timeout(seconds):
-            return await self.process.wait()
-
-    def said(self, event: str) -> bool:
-        """Whether its log has the event."""
-        return f'"{event}"' in self.log.read_text()
 
 
 @dataclass(kw_only=True)

@@ -9,8 +9,9 @@ from outlast.drill.conservation import Allowance
 from outlast.edges.kafka.connection import admin
 from outlast.edges.kafka.groups import Groups
 from tests.kafka.chaos.faults_b import Commits, conserved, has_logged, launch, until
-from tests.kafka.chaos.fleet import Fleet, Worker
+from tests.kafka.chaos.fleet import Fleet
 from tests.kafka.chaos.scenario import Scenario
+from tests.kafka.chaos.worker import Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos, pytest.mark.timeout(400)]
 

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from tests.kafka.chaos.fleet import Fleet, Worker
+from tests.kafka.chaos.fleet import Fleet
 from tests.kafka.chaos.scenario import Scenario
+from tests.kafka.chaos.worker import Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos, pytest.mark.timeout(400)]
 

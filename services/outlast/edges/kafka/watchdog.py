@@ -5,6 +5,7 @@ the process, and whoever runs it starts it again.
 """
 
 import asyncio
+import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -75,6 +76,8 @@ class Watchdog:
         self._member = ""
         self._renamed: deque[float] = deque(maxlen=2 * TWIN_ASSIGNMENTS)
         self._fenced = 0
+        self._began = _now()
+        self._pushed_since: float | None = None
         self._silence: str | None = None
         self._still: dict[TopicPartition, tuple[int | None, float]] = {}
 
@@ -127,9 +130,19 @@ class Watchdog:
         )
         names = sum(now - at <= TWIN_SECONDS for at in self._renamed)
         most = max(names, *recent.values(), 0)
-        if most <= TWIN_ASSIGNMENTS:
+        if most <= TWIN_ASSIGNMENTS or not self._is_its_turn(now):
             return None
         return f"it had to join {most} times within {TWIN_SECONDS:.0f} s: {self._twin_said()}"
+
+    def _is_its_turn(self, now: float) -> bool:
+        """Of two twins the younger one goes; the other looks again, and stays when it is alone."""
+        joined = max((at for at, _ in self._generations), default=now)
+        joined = max(joined, *self._renamed, joined)
+        if self._pushed_since is None or now - joined > TWIN_SECONDS / 5:
+            self._pushed_since = now
+        is_young = now - self._began < TWIN_SECONDS
+        wait = zlib.crc32(self._assignment.lent.me.encode()) % 3 + (0 if is_young else 5)
+        return now - self._pushed_since >= wait
 
     def _twin_said(self) -> str:
         return (
