@@ -1,6 +1,7 @@
 """A pool that grows, shrinks and restarts repeats no call that fits the drain budget."""
 
 import asyncio
+import signal
 
 import pytest
 
@@ -50,6 +51,27 @@ async def test_a_rolling_restart_with_calls_of_five_seconds(scenario: Scenario) 
     assert (outcome.row.extra_calls, outcome.row.repeated) == (0, 0)
     assert outcome.row.pause_seconds is not None
     assert outcome.row.pause_seconds <= MOST_PAUSE_SECONDS
+
+
+async def test_calls_of_ninety_seconds_while_a_pool_grows_to_six_and_shrinks_to_three(
+    scenario: Scenario,
+) -> None:
+    async with scenario.fleet(latency=(90, 0), drain_seconds=120) as here:
+        pool = [await (await here.worker("w0")).ready()]
+        async with here.publisher.at(4):
+            await here.until_in_flight(pool[0], 20)
+            for number in range(1, 6):
+                pool.append(await (await here.worker(f"w{number}")).ready())
+                await asyncio.sleep(3)
+            for worker in pool[:3]:
+                worker.process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(10)
+        codes = await asyncio.gather(*(worker.ended(150) for worker in pool[:3]))
+        outcome = await scenario.outcome(here, within=150)
+
+    assert codes == [0, 0, 0]
+    outcome.require_promises()
+    assert (outcome.row.extra_calls, outcome.row.repeated) == (0, 0)
 
 
 async def test_joins_and_leaves_with_calls_that_do_not_fit_the_drain_budget(

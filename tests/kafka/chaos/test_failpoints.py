@@ -96,7 +96,7 @@ async def test_a_death_between_a_dead_letter_and_its_result_repeats_both(
         await killed_itself(here, victim)
         await (await launch(here, "victim", *WORK.arguments)).ready()
         lost = await here.settle(30)
-        account = await conserved(here, Allowance(extra_calls=1, repeats=1))
+        account = scenario.accounted(await conserved(here, Allowance(extra_calls=1, repeats=1)))
 
     assert not lost
     assert account.holds, account.lines()

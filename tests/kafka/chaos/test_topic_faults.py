@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from deploy.kafka.broker import Broker, free_port
-from outlast.drill.conservation import Allowance, Rule
+from outlast.drill.conservation import Account, Allowance, Rule
 from outlast.edges.kafka.connection import admin
 from outlast.edges.kafka.scan import from_the_first, scan
 from tests.kafka.chaos.faults_b import (
@@ -52,7 +52,7 @@ def guarded(tmp_path: Path) -> Iterator[tuple[str, Guarded]]:
         yield broker.bootstrap_servers, secured
 
 
-async def refused(here: Fleet, how: type[Settings] | type[Access]) -> None:
+async def refused(here: Fleet, how: type[Settings] | type[Access]) -> Account:
     """Dead letters of both stages that write some are refused for a while."""
     route, worker = [*await here.stages("route"), await here.worker("w0")]
     await worker.ready()
@@ -78,20 +78,21 @@ async def refused(here: Fleet, how: type[Settings] | type[Access]) -> None:
     assert account.ended == {"succeeded": 40, "dead_lettered": 6}
     assert account.repeats == account.extra_calls == 0
     assert route.exit_code is worker.exit_code is None
+    return account
 
 
 async def test_dead_letters_refused_for_their_size_wait(scenario: Scenario) -> None:
     async with fleet(scenario.directory, scenario.cluster.bootstrap_servers) as here:
-        await refused(here, Settings)
+        scenario.accounted(await refused(here, Settings))
 
 
 async def test_dead_letters_that_a_rule_forbids_wait(
-    tmp_path: Path, guarded: tuple[str, Guarded]
+    scenario: Scenario, guarded: tuple[str, Guarded]
 ) -> None:
     servers, secured = guarded
-    async with fleet(tmp_path, servers) as here:
+    async with fleet(scenario.directory, servers) as here:
         as_user(here, secured)
-        await refused(here, Access)
+        scenario.accounted(await refused(here, Access))
 
 
 async def pending(here: Fleet, topic: str) -> dict[TopicPartition, dict[int, str]]:
@@ -147,7 +148,7 @@ async def test_unread_records_that_retention_deletes_are_counted_as_lost(
         heir = await (await launch(here, "heir", *(WORK if stage == "work" else (stage,)))).ready()
         lost = await here.settle(20)
         told = sum(each["count"] for each in events(heir, "feed.records_lost"))
-        account = await conserved(here, Allowance())
+        account = scenario.accounted(await conserved(here, Allowance()))
 
     assert doomed
     assert lost == doomed
@@ -183,7 +184,7 @@ async def test_a_topic_made_anew_under_a_live_worker(scenario: Scenario, jobs: i
         await make_anew(here, here.topics.work("deepseek"))
         await here.publisher.some(jobs)
         lost = await here.settle(40)
-        account = await conserved(here, Allowance())
+        account = scenario.accounted(await conserved(here, Allowance()))
         told = events(worker, "feed.log_began_anew")
 
     assert not lost, worker.log.read_text()
@@ -203,7 +204,7 @@ async def test_a_topic_made_anew_while_its_worker_is_down(scenario: Scenario) ->
         await here.until_deep(here.topics.work("deepseek"), 80)
         await (await here.worker("w0")).ready()
         lost = await here.settle(30)
-        account = await conserved(here, Allowance())
+        account = scenario.accounted(await conserved(here, Allowance()))
 
     assert not lost
     assert account.holds, account.lines()
