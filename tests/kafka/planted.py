@@ -1,6 +1,7 @@
 """Bugs that are put into a copy of the sources, and the tests that have to fail for each."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ __all__ = [
     "Patch",
     "copied",
     "planted",
-    "tested",
+    "ran",
 ]
 
 ROOT: Final = Path(__file__).parents[2]
@@ -199,12 +200,12 @@ def planted(bug: Bug, directory: Path) -> Path:
     return directory
 
 
-def tested(sources: Path, tests: Sequence[str], kafka: str, *, bound: float) -> tuple[int, str]:
+def ran(sources: Path, tests: Sequence[str], kafka: str, *, bound: float) -> tuple[int, str]:
     """Run these tests with these sources on a broker that is there; exit code and output.
 
     Their states may take ``bound`` seconds to come.
     """
-    where = " ".join(map(str, (sources / "services", sources / "schemas", ROOT)))
+    where = shlex.join(map(str, (sources / "services", sources / "schemas", ROOT)))
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),

@@ -17,7 +17,7 @@ from tests.kafka.planted import (
     Patch,
     copied,
     planted,
-    tested,
+    ran,
 )
 
 pytestmark = pytest.mark.kafka
@@ -28,7 +28,7 @@ POOL: Final = ("work", "--provider", "deepseek", "--max-in-flight", "10")
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_a_planted_bug_makes_its_test_fail(bug: Bug, kafka: str, tmp_path: Path) -> None:
     sources = planted(bug, tmp_path / "sources")
-    code, output = tested(sources, [bug.caught_by], kafka, bound=4.0)
+    code, output = ran(sources, [bug.caught_by], kafka, bound=4.0)
 
     assert code == 1, output
     assert f"FAILED {bug.caught_by}" in output, output
@@ -37,7 +37,7 @@ def test_a_planted_bug_makes_its_test_fail(bug: Bug, kafka: str, tmp_path: Path)
 
 def test_without_a_bug_the_same_tests_pass(kafka: str, tmp_path: Path) -> None:
     tests = dict.fromkeys(bug.caught_by for bug in BUGS)
-    code, output = tested(copied(tmp_path / "sources"), [*tests], kafka, bound=30.0)
+    code, output = ran(copied(tmp_path / "sources"), [*tests], kafka, bound=30.0)
 
     assert code == 0, output
     assert f"{len(tests)} passed" in output

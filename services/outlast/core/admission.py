@@ -100,7 +100,7 @@ def admit(job: Job, body: object | Fault, catalogue: Catalogue) -> Admitted | Fa
     if isinstance(deadline, Fault):
         return deadline
     state = replace(job.state, route=route.name, deadline=deadline)
-    return Admitted(replace(job, state=state), route)
+    return Admitted(job.with_state(state), route)
 
 
 def terms(headers: h.Headers, catalogue: Catalogue) -> Terms | Fault:

@@ -158,7 +158,7 @@ def records(
 
 def _hop(job: Job, topic: str, *, due: int | None, target: str | None = None) -> Hop:
     state = replace(job.state, hop=job.state.hop + 1, due=due, target=target)
-    return Hop(topic, replace(job, state=state))
+    return Hop(topic, job.with_state(state))
 
 
 def _completed(

@@ -145,7 +145,10 @@ def _states(runs: Sequence[tuple[Start, int]], runners: Sequence[_Runner]) -> by
 
 def _read_states(raw: Iterator[int], runners: Sequence[_Runner]) -> list[Start]:
     found: list[Start] = []
-    if next(raw) == 0:
+    form = next(raw)
+    if form > 1:
+        raise ValueError("commit metadata is damaged")
+    if form == 0:
         for _ in range(_next_varint(raw)):
             count, packed = _next_varint(raw), _next_varint(raw)
             if count > MAX_METADATA:

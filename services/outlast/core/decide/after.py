@@ -143,12 +143,8 @@ def _spent(job: Job, route: Route) -> bool:
 def _remembered(job: Job, attempt: Attempt, charge: bool) -> Job:
     state = job.state
     attempts = (*state.attempts, attempt)[-KEPT_ATTEMPTS:]
-    return replace(
-        job,
-        state=replace(
-            state, attempts=attempts, calls=state.calls + 1, charged=state.charged + charge
-        ),
-    )
+    charged = state.charged + charge
+    return job.with_state(replace(state, attempts=attempts, calls=state.calls + 1, charged=charged))
 
 
 def _streak(job: Job, target: Target) -> int:

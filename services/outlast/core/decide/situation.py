@@ -85,18 +85,18 @@ def deferred(job: Job, avoid: Mapping[str, int] = NOBODY) -> Job:
     """The job after one more wait that spends nothing, then staying away from these as well."""
     state = job.state
     avoid = {**state.avoid, **avoid}
-    return replace(job, state=replace(state, deferrals=state.deferrals + 1, avoid=avoid))
+    return job.with_state(replace(state, deferrals=state.deferrals + 1, avoid=avoid))
 
 
 def avoiding(job: Job, avoid: Mapping[str, int]) -> Job:
     """The job staying away from these (provider or target → epoch ms) as well."""
-    return replace(job, state=replace(job.state, avoid={**job.state.avoid, **avoid}))
+    return job.with_state(replace(job.state, avoid={**job.state.avoid, **avoid}))
 
 
 def starting_over(job: Job, now: int) -> Job:
     """The job ready to be tried by who failed it before; what lasts is still avoided."""
     avoid = lasting(job, now)
-    return job if avoid == job.state.avoid else replace(job, state=replace(job.state, avoid=avoid))
+    return job if avoid == job.state.avoid else job.with_state(replace(job.state, avoid=avoid))
 
 
 def lasting(job: Job, now: int) -> Mapping[str, int]:

@@ -117,7 +117,7 @@ def admin(kafka: Kafka) -> AIOKafkaAdminClient:
 
 def producer(kafka: Kafka) -> AIOKafkaProducer:
     """A producer whose acks mean: on all in-sync replicas, once. Not yet started."""
-    return AIOKafkaProducer(
+    made = AIOKafkaProducer(
         **addresses(kafka),
         acks="all",
         enable_idempotence=True,
@@ -127,6 +127,8 @@ def producer(kafka: Kafka) -> AIOKafkaProducer:
         max_request_size=largest_record(kafka),
         request_timeout_ms=8_000,
     )
+    private.never_expire(made)
+    return made
 
 
 def groupless_consumer(kafka: Kafka, *topics: str) -> AIOKafkaConsumer:

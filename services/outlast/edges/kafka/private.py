@@ -39,6 +39,7 @@ __all__ = [
     "is_buffered",
     "member_id",
     "metadata",
+    "never_expire",
     "position",
     "producer_stands_still",
     "stands_still",
@@ -47,6 +48,8 @@ __all__ = [
 
 
 log = Log(__name__)
+
+_FOR_EVER = float("inf")
 
 
 def check() -> None:
@@ -191,6 +194,15 @@ def position(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
 def is_buffered(consumer: AIOKafkaConsumer, tp: TopicPartition) -> bool:
     """Whether records of the partition were fetched that nobody has asked for."""
     return tp in consumer._fetcher._records
+
+
+def never_expire(producer: AIOKafkaProducer) -> None:
+    """Keep what was sent until it is answered, however long its partition has no leader.
+
+    A batch that is older than a request's time is failed else, also when it was sent before and
+    only its answer is missing; sent again by another producer it would stand there twice.
+    """
+    producer._message_accumulator._batch_ttl = _FOR_EVER
 
 
 def producer_stands_still(producer: AIOKafkaProducer) -> str | None:

@@ -30,6 +30,8 @@ COMPARE_SECONDS: Final = 10.0
 BEHIND_SECONDS: Final = 30.0
 """How long nothing may come of a partition that has more."""
 TWIN_SECONDS: Final = 10.0
+ALONE_SECONDS: Final = 4.0
+"""Who was not pushed out for so long has no twin any more."""
 TWIN_ASSIGNMENTS: Final = 3
 """More than so many of one generation, or under so many names, in that time: that is no rebalance.
 
@@ -75,7 +77,7 @@ class Watchdog:
         self._error: str | None = None
         self._member = ""
         self._renamed: deque[float] = deque(maxlen=2 * TWIN_ASSIGNMENTS)
-        self._fenced = 0
+        self._fenced: deque[float] = deque(maxlen=2 * TWIN_ASSIGNMENTS)
         self._began = _now()
         self._pushed_since: float | None = None
         self._silence: str | None = None
@@ -138,7 +140,7 @@ class Watchdog:
         """Of two twins the younger one goes; the other looks again, and stays when it is alone."""
         joined = max((at for at, _ in self._generations), default=now)
         joined = max(joined, *self._renamed, joined)
-        if self._pushed_since is None or now - joined > TWIN_SECONDS / 5:
+        if self._pushed_since is None or now - joined > ALONE_SECONDS:
             self._pushed_since = now
         is_young = now - self._began < TWIN_SECONDS
         wait = zlib.crc32(self._assignment.lent.me.encode()) % 3 + (0 if is_young else 5)
@@ -162,8 +164,9 @@ class Watchdog:
         if self._failing_since is None:
             self._failing_since = now
         # FENCED_INSTANCE_ID (82), of which aiokafka 0.14 knows neither the number nor the name.
-        self._fenced += "UnknownError" in self._error
-        if self._fenced > TWIN_ASSIGNMENTS:
+        if "UnknownError" in self._error:
+            self._fenced.append(now)
+        if sum(now - at <= REBALANCE_SECONDS for at in self._fenced) > TWIN_ASSIGNMENTS:
             return f"the group has shut it out: {self._twin_said()}"
         if now - self._failing_since <= REBALANCE_SECONDS:
             return None
