@@ -126,6 +126,7 @@ class Commits:
         """They pass at first."""
         self.failing = False
         self.tried = 0
+        self._passing = 0
         self._may_pass = asyncio.Event()
         self._may_pass.set()
         self._real = private.commit
@@ -135,12 +136,14 @@ class Commits:
         self.tried += 1
         if self.failing:
             raise RequestTimedOutError
-        if not self._may_pass.is_set():
+        self._passing -= 1
+        if self._passing < 0 and not self._may_pass.is_set():
             await self._may_pass.wait()
         await self._real(consumer, offsets)
 
-    def hang(self) -> None:
-        """None is sent from now on."""
+    def hang(self, *, after: int = 0) -> None:
+        """None is sent from now on, except so many more."""
+        self._passing = after
         self._may_pass.clear()
 
     def go_on(self) -> None:

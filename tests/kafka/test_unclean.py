@@ -48,11 +48,11 @@ async def test_after_an_unclean_end_each_record_starts_only_once_a_commit_names_
         await until_started(here, 0)
         await killed.die()
         commits = Commits(monkeypatch)
-        commits.hang()
+        commits.hang(after=1)  # by which the new owner says that the partition is its own
         member = await here.join(after)
         await here.publish("new")
         await until(lambda: member.start(1).runner == member.membership.incarnation)
-        await until(lambda: commits.tried)
+        await until(lambda: commits.tried == 2)
         assert member.assignment.is_settling
         assert after.started == []  # both are admitted, and no commit says so
         commits.go_on()
@@ -65,6 +65,27 @@ async def test_after_an_unclean_end_each_record_starts_only_once_a_commit_names_
         )
 
 
+async def test_nothing_starts_before_a_commit_names_the_owner(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what kills its process at once would do so for ever: nobody could tell that one died."""
+    async with corner(kafka) as here:
+        stage, commits = Stage(open=True), Commits(monkeypatch)
+        commits.hang()
+        await here.publish("first")
+        member = await here.join(stage)
+        await until(lambda: commits.tried)
+        fetched = TopicPartition(here.topic, 0)
+        await until(lambda: member.assignment.closed_since is None)
+        assert list(member.assignment.open_partitions()) == []
+        assert member.assignment.commits.unsigned == {fetched}
+        assert stage.started == []
+        commits.go_on()
+
+        await until(lambda: stage.ended == ["first"])
+        assert (await here.committed()).writer == member.membership.incarnation
+
+
 async def test_after_a_clean_end_nothing_waits_for_a_commit(
     kafka: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,7 +96,7 @@ async def test_after_a_clean_end_nothing_waits_for_a_commit(
         await until_started(here, 0)
         assert await first.leave(drain_seconds=0.0) == 1
         commits = Commits(monkeypatch)
-        commits.hang()
+        commits.hang(after=1)  # by which the new owner says that the partition is its own
         member = await here.join(after)
         await here.publish("new")
 

@@ -77,7 +77,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self._returned: set[TopicPartition] = set()
         self._committed: frozenset[TopicPartition] = frozenset()
         self.lent = lent or Lent.none()
-        self.records = Records(name, self.lent.me, self.lent.tell)
+        self.records = Records(name, self.lent.me, self.lent.tell, self.changed.set)
         self.commits = self.records.commits
         self.lent.begin(self.records, self.read_again)
 
@@ -105,7 +105,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         """Partitions that may admit more now: new records, or old ones that were not done."""
         if not self.is_open:
             return []
-        return [tp for tp in self._open if self.records.may_take(tp)]
+        unsigned = self.commits.unsigned
+        return [tp for tp in self._open if tp not in unsigned and self.records.may_take(tp)]
 
     @property
     def any_full(self) -> bool:
@@ -202,6 +203,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
             # Where it began counts from now on, whatever a later start would choose.
             self.commits.touched(tp)
         self._opened(assigned)
+        self.commits.begin()
 
     def _opened(self, assigned: frozenset[TopicPartition]) -> None:
         generation = private.generation(self.consumer)

@@ -6,7 +6,7 @@ that checks membership, assignment and the floor, and a failed one is forgotten.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,6 +23,7 @@ from outlast.core.errors import Released
 from outlast.core.progress import MAX_METADATA, Progress, encode
 from outlast.core.watermark import Watermark
 from outlast.edges.kafka import private
+from outlast.edges.kafka.recording import Recording
 from outlast.edges.logs import Log
 
 __all__ = ["Committer"]
@@ -51,8 +52,14 @@ class _Said:
 class Committer:
     """Commits what is done, at most 50 ms behind, with at most one request outstanding."""
 
-    def __init__(self, marks: Mapping[TopicPartition, Watermark]) -> None:
-        """Watch the trackers of a feed; only partitions opened by :meth:`opened` are committed."""
+    def __init__(
+        self, marks: Mapping[TopicPartition, Watermark], signed: Callable[[], None]
+    ) -> None:
+        """Watch the trackers of a feed; only partitions opened by :meth:`opened` are committed.
+
+        ``signed()`` is called when a commit has said of some partitions that they are ours.
+        """
+        self._signed = signed
         self._marks = marks
         self._consumer: AIOKafkaConsumer | None = None
         self._ours: frozenset[TopicPartition] = frozenset()
@@ -61,11 +68,16 @@ class Committer:
         self._request: asyncio.Task[None] | None = None
         self._asked: frozenset[TopicPartition] = frozenset()
         self._named: dict[TopicPartition, int] = {}
-        self._recording: list[tuple[TopicPartition, int, asyncio.Future[None]]] = []
+        self._recording = Recording()
         self._behind_since: float | None = None
         self._ticked: float | None = None
         self._is_final = False
         self.evicted = False
+        self.unsigned: frozenset[TopicPartition] = frozenset()
+        """Of which partitions no commit says yet that they are ours: nothing may start there.
+
+        A record that kills its process at once would else leave no trace of having done so.
+        """
 
     def touched(self, tp: TopicPartition) -> None:
         """Something was done in the partition; of others' partitions nothing is committed."""
@@ -104,11 +116,11 @@ class Committer:
         self._floor |= {tp: progress.low for tp, progress in loaded.items()}
         self.evicted = False
         self._named = {}
-        self._dirty = {
-            tp: None for tp in loaded if not self._marks[tp].progress().says_the_same(loaded[tp])
-        }
-        self._release_recording()
-        self._dirty.update((tp, None) for tp, _, _ in self._recording)
+        ours = {tp: self._marks[tp].progress() for tp in loaded}
+        self._dirty = {tp: None for tp in loaded if not ours[tp].says_the_same(loaded[tp])}
+        self.unsigned = frozenset(tp for tp in loaded if ours[tp].writer != loaded[tp].writer)
+        self._recording.lose(self._ours)
+        self._dirty.update(dict.fromkeys(self._recording.partitions))
         self._behind_since = _now() if self._dirty else None
 
     def restarted(self, tp: TopicPartition) -> None:
@@ -132,17 +144,8 @@ class Committer:
         """
         if tp not in self._ours:
             raise Released
-        named = asyncio.get_running_loop().create_future()
-        self._recording.append((tp, self._marks[tp].starts, named))
         self.touched(tp)
-        await named
-
-    def _release_recording(self) -> None:
-        """Who waits for a partition that is lost need not wait any longer."""
-        for tp, _, named in self._recording:
-            if tp not in self._ours and not named.done():
-                named.set_exception(Released())
-        self._recording = [each for each in self._recording if not each[2].done()]
+        await self._recording.named(tp, self._marks[tp].starts)
 
     async def run(self) -> None:
         """Commit every 50 ms what has changed, until cancelled."""
@@ -273,17 +276,10 @@ class Committer:
         for tp, said in payload.items():
             self._floor[tp] = max(said.offset, self._floor.get(tp, 0))
             self._named[tp] = said.starts
-        if self._recording:
-            self._tell_recorded()
-
-    def _tell_recorded(self) -> None:
-        waiting = []
-        for tp, starts, named in self._recording:
-            if self._named.get(tp, -1) < starts:
-                waiting.append((tp, starts, named))
-            elif not named.done():
-                named.set_result(None)
-        self._recording = waiting
+        if self.unsigned:
+            self.unsigned -= payload.keys()
+            self._signed()
+        self._recording.tell(self._named)
 
 
 def _now() -> float:

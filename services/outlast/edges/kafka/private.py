@@ -18,6 +18,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     KafkaError,
+    NodeNotReadyError,
     NotCoordinatorForGroupError,
     for_code,
 )
@@ -50,6 +51,7 @@ __all__ = [
 log = Log(__name__)
 
 _FOR_EVER = float("inf")
+_OTHERS = 8
 
 
 def check() -> None:
@@ -130,9 +132,19 @@ async def metadata(admin: AIOKafkaAdminClient, topics: Iterable[str] | None) -> 
     those, and without names it brings every topic of the cluster, as ``describe_cluster()`` does.
     """
     names = None if topics is None else list(topics)
-    response = await admin._send_request(MetadataRequest(names, allow_auto_topic_creation=False))
+    response = await _asked_anybody(admin, MetadataRequest(names, allow_auto_topic_creation=False))
     found: dict[str, Any] = response.to_object()
     return found
+
+
+async def _asked_anybody(admin: AIOKafkaAdminClient, request: MetadataRequest) -> Any:
+    """What a broker answers; the client picks one at random, also of those that are down."""
+    for _ in range(_OTHERS):
+        try:
+            return await admin._send_request(request)
+        except NodeNotReadyError:
+            continue
+    return await admin._send_request(request)
 
 
 def forget_instance(consumer: AIOKafkaConsumer) -> None:

@@ -22,7 +22,9 @@ NOBODY: Final[frozenset[TopicPartition]] = frozenset()
 class Records:
     """A tracker for each partition, and what follows from every change in one of them."""
 
-    def __init__(self, name: str, me: str, tell: Tell) -> None:
+    def __init__(
+        self, name: str, me: str, tell: Tell, signed: Callable[[], None] = lambda: None
+    ) -> None:
         """Begin without partitions.
 
         Args:
@@ -30,13 +32,14 @@ class Records:
             me: this process's incarnation.
             tell: is told what ended here, and in which turn it began, of a partition that is not,
                 or may not be, ours.
+            signed: is called when more may start.
         """
         self.me = me
         self.marks: dict[TopicPartition, Watermark] = {}
         self.owned: frozenset[TopicPartition] = NOBODY
         self.is_between = True
         """All was taken away, or nothing given yet: who owns what is being agreed upon."""
-        self.commits = Committer(self.marks)
+        self.commits = Committer(self.marks, signed)
         self.version = 0
         """Counts what changes who runs what for whom."""
         self._name = name
