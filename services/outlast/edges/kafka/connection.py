@@ -112,7 +112,7 @@ async def _asked(kafka: Kafka) -> Cluster:
 
 def admin(kafka: Kafka) -> AIOKafkaAdminClient:
     """An admin client, not yet started."""
-    return AIOKafkaAdminClient(**addresses(kafka), request_timeout_ms=20_000)
+    return private.PatientAdmin(**addresses(kafka), request_timeout_ms=20_000)
 
 
 def producer(kafka: Kafka) -> AIOKafkaProducer:

@@ -29,6 +29,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from outlast.edges.logs import Log
 
 __all__ = [
+    "PatientAdmin",
     "abandon",
     "batch_bytes",
     "check",
@@ -125,6 +126,19 @@ def _raise_first(codes: Iterable[int], coordinator: Any) -> None:
         raise error
 
 
+class PatientAdmin(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no types
+    """Asks another broker when the one that was picked at random is down."""
+
+    async def _send_request(self, request: Any, node_id: int | None = None) -> Any:
+        if node_id is None:
+            for _ in range(_OTHERS):
+                try:
+                    return await super()._send_request(request)
+                except NodeNotReadyError:
+                    continue
+        return await super()._send_request(request, node_id)
+
+
 async def metadata(admin: AIOKafkaAdminClient, topics: Iterable[str] | None) -> dict[str, Any]:
     """What the cluster says of itself and of these topics; of all of them for ``None``.
 
@@ -132,19 +146,9 @@ async def metadata(admin: AIOKafkaAdminClient, topics: Iterable[str] | None) -> 
     those, and without names it brings every topic of the cluster, as ``describe_cluster()`` does.
     """
     names = None if topics is None else list(topics)
-    response = await _asked_anybody(admin, MetadataRequest(names, allow_auto_topic_creation=False))
+    response = await admin._send_request(MetadataRequest(names, allow_auto_topic_creation=False))
     found: dict[str, Any] = response.to_object()
     return found
-
-
-async def _asked_anybody(admin: AIOKafkaAdminClient, request: MetadataRequest) -> Any:
-    """What a broker answers; the client picks one at random, also of those that are down."""
-    for _ in range(_OTHERS):
-        try:
-            return await admin._send_request(request)
-        except NodeNotReadyError:
-            continue
-    return await admin._send_request(request)
 
 
 def forget_instance(consumer: AIOKafkaConsumer) -> None:
