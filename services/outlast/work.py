@@ -36,7 +36,7 @@ class _Called:
 async def work(job: Job, provider: str, ports: WorkPorts) -> None:
     """Call the provider for the job, unless something speaks against it at the last moment.
 
-    Raises ``CallSpent`` for a bug after the call, so that nobody runs the stage again for it.
+    Raises ``CallSpent`` for a bug in the call or after it: nobody runs the stage again for it.
     """
     step = await _step(job, provider, ports)
     if not isinstance(step, _Called):
@@ -82,8 +82,13 @@ async def _call(job: Job, target: Target, asked: Situation, ports: WorkPorts) ->
         return SetAside(job, body.reason, body.detail)
     began = ports.clock.now()
     left = (job.state.deadline - began) / 1000
-    verdict = await ports.call(cast(Mapping[str, object], body), target, left, asked.operation)
-    ports.pool.ended(job.id, verdict)
+    try:
+        verdict = await ports.call(cast(Mapping[str, object], body), target, left, asked.operation)
+        ports.pool.ended(job.id, verdict)
+    except (Released, CancelledError):
+        raise
+    except Exception as bug:
+        raise CallSpent(f"in a call of {target}") from bug
     return _Called(target, verdict, began, asked)
 
 

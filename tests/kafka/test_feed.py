@@ -1,6 +1,7 @@
 """The feed on real Kafka: out of order, thousands at once, patient with bugs, wary of copies."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -70,6 +71,22 @@ async def test_no_more_is_in_flight_than_there_is_room_for(kafka: str) -> None:
         assert most == 5
 
 
+async def test_room_that_others_leave_goes_to_the_partitions_in_turn(kafka: str) -> None:
+    async with corner(kafka, partitions=3) as here:
+        stage = Stage()
+        await here.publish_all((f"p{number % 3}-{number}", number % 3) for number in range(60))
+        await here.join(stage, room=3, fetches_all_first=True)
+        for count in range(3, 24):
+            await until(lambda count=count: len(stage.started) == count)  # type: ignore[misc]
+            stage.let_go(sorted(stage.running)[0])
+        await until(lambda: len(stage.started) == 24)
+        served = Counter(job.split("-")[0] for job in stage.started)
+        stage.let_go()
+
+        await here.until_committed(*[Progress(20, 20)] * 3)
+        assert min(served.values()) >= 6, served
+
+
 async def test_while_the_way_out_is_blocked_nothing_new_is_taken(kafka: str) -> None:
     async with corner(kafka) as here:
         stage = Stage(open=True)
@@ -130,7 +147,11 @@ async def test_when_all_raise_the_feed_fails_and_nothing_is_dead_lettered(kafka:
         failure = await member.failure()
         assert failure is stage.raises_always
         assert member.set_aside == []
-        assert (await here.committed()).low == 0
+        await member.leave()
+        said = await here.committed()
+        assert said.low == 0
+        # A bug is no death: who reads them next has no reason to be wary of them.
+        assert {(start.runner, start.unclean) for start in said.starts} == {(None, 0)}
 
 
 @pytest.mark.usefixtures("_no_patience")

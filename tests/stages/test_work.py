@@ -196,12 +196,15 @@ async def test_a_cut_call_returns_its_permit_and_leaves_no_record() -> None:
     assert (world.outbox.told, world.pool.ends) == ([], [])
 
 
-async def test_a_bug_in_the_call_rises_and_leaves_neither_permit_nor_record() -> None:
+async def test_a_bug_in_the_call_says_that_it_is_spent_and_leaves_neither_permit_nor_record() -> (
+    None
+):
     world = a_world(ZeroDivisionError())
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(CallSpent) as raised:
         await work(queued(), "deepseek", world.work_ports())
 
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
     assert world.log == ["permit taken", "called deepseek/flash", "permit returned"]
 
 

@@ -6,7 +6,7 @@ that checks membership, assignment and the floor, and a failed one is forgotten.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -47,6 +47,7 @@ class _Said:
     offset: int
     metadata: str
     starts: int
+    mark: Watermark
 
 
 class Committer:
@@ -64,12 +65,13 @@ class Committer:
         self._consumer: AIOKafkaConsumer | None = None
         self._ours: frozenset[TopicPartition] = frozenset()
         self._floor: dict[TopicPartition, int] = {}
-        self._dirty: dict[TopicPartition, None] = {}
+        self._dirty: dict[TopicPartition, float] = {}
+        """Since when something is done or started there that no commit says."""
         self._request: asyncio.Task[None] | None = None
-        self._asked: frozenset[TopicPartition] = frozenset()
+        self._asked: dict[TopicPartition, float] = {}
+        self._asked_since = 0.0
         self._named: dict[TopicPartition, int] = {}
         self._recording = Recording()
-        self._behind_since: float | None = None
         self._ticked: float | None = None
         self._is_final = False
         self.evicted = False
@@ -81,16 +83,20 @@ class Committer:
 
     def touched(self, tp: TopicPartition) -> None:
         """Something was done in the partition; of others' partitions nothing is committed."""
-        if tp not in self._ours:
-            return
-        self._dirty[tp] = None
-        if self._behind_since is None:
-            self._behind_since = _now()
+        if tp in self._ours and tp not in self._dirty:
+            self._dirty[tp] = _now()
 
     @property
     def behind_seconds(self) -> float:
-        """For how long something done has not been acknowledged as committed."""
-        return 0.0 if self._behind_since is None else _now() - self._behind_since
+        """For how long something done or started has not been acknowledged as committed."""
+        oldest = min(self._dirty.values(), default=None)
+        if self._is_asking:
+            oldest = min(oldest or self._asked_since, self._asked_since)
+        return 0.0 if oldest is None else _now() - oldest
+
+    @property
+    def _is_asking(self) -> bool:
+        return self._request is not None and not self._request.done()
 
     @property
     def is_stale(self) -> bool:
@@ -117,16 +123,23 @@ class Committer:
         self.evicted = False
         self._named = {}
         ours = {tp: self._marks[tp].progress() for tp in loaded}
-        self._dirty = {tp: None for tp in loaded if not ours[tp].says_the_same(loaded[tp])}
+        now = _now()
+        self._dirty = {tp: now for tp in loaded if not ours[tp].says_the_same(loaded[tp])}
         self.unsigned = frozenset(tp for tp in loaded if ours[tp].writer != loaded[tp].writer)
         self._recording.lose(self._ours)
-        self._dirty.update(dict.fromkeys(self._recording.partitions))
-        self._behind_since = _now() if self._dirty else None
+        self._touch(self._recording.partitions, now)
 
     def restarted(self, tp: TopicPartition) -> None:
         """The partition's log began anew: what was committed of the old one binds nobody."""
         self._floor.pop(tp, None)
+        self._named.pop(tp, None)
+        self._recording.lose(self._ours - {tp})
         self.touched(tp)
+
+    def _touch(self, partitions: Iterable[TopicPartition], since: float) -> None:
+        """Something is not committed there since then, or longer."""
+        for tp in partitions:
+            self._dirty[tp] = min(since, self._dirty.get(tp, since))
 
     def closed(self) -> None:
         """No commit until the next assignment: it would wait behind our own JoinGroup."""
@@ -134,8 +147,8 @@ class Committer:
 
     def not_handed_over(self) -> frozenset[TopicPartition]:
         """Of which partitions the last commit is not acknowledged: their next owner must wait."""
-        outstanding = self._request is not None and not self._request.done()
-        return frozenset(self._dirty) | (self._asked if outstanding else frozenset())
+        asked = self._asked if self._is_asking else ()
+        return frozenset((*self._dirty, *asked))
 
     async def recorded(self, tp: TopicPartition) -> None:
         """Return when a commit is acknowledged that names all that was started there so far.
@@ -165,29 +178,26 @@ class Committer:
         log.warning("feed.stood", seconds=round(self._stood_seconds(), 1))
         if not self._ours:
             return
-        self._behind_since = self._behind_since or self._ticked
-        self._dirty.update(dict.fromkeys(self._ours))
+        self._touch(self._ours, self._ticked or _now())
 
     def begin(self) -> "asyncio.Task[None] | None":
         """Start a commit if something is dirty and none is outstanding; never cancel it."""
-        if self._request is not None and not self._request.done():
+        if self._is_asking:
             return self._request
         payload = self._payload()
         if not payload:
             return None
         assert self._consumer is not None
-        for tp in payload:
-            del self._dirty[tp]
-        self._asked = frozenset(payload)
-        began = _now()
-        self._request = asyncio.ensure_future(self._commit(self._consumer, payload, began))
+        self._asked = {tp: self._dirty.pop(tp) for tp in payload}
+        self._asked_since = min(self._asked.values())
+        self._request = asyncio.ensure_future(self._commit(self._consumer, payload))
         return self._request
 
     async def once(self, seconds: float) -> None:
         """What is outstanding, and one more, as far as that goes in time."""
         end = _now() + seconds
         for _ in range(2):
-            outstanding = self._request is not None and not self._request.done()
+            outstanding = self._is_asking
             request = self.begin()
             if request is not None:
                 await asyncio.wait({request}, timeout=max(0.0, end - _now()))
@@ -198,7 +208,7 @@ class Committer:
         """As :meth:`flush`; it is the last word, and no incarnation owns the partitions after."""
         if self._consumer is not None:
             self._is_final = True
-            self._dirty.update(dict.fromkeys(self._ours))
+            self._touch(self._ours, _now())
         return await self.flush(seconds)
 
     async def flush(self, seconds: float) -> bool:
@@ -235,13 +245,10 @@ class Committer:
             progress = replace(progress, writer=None)
         metadata = encode(progress)
         mark.encoded(metadata)
-        return _Said(progress.low, metadata, mark.starts)
+        return _Said(progress.low, metadata, mark.starts, mark)
 
     async def _commit(
-        self,
-        consumer: AIOKafkaConsumer,
-        payload: dict[TopicPartition, _Said],
-        began: float,
+        self, consumer: AIOKafkaConsumer, payload: dict[TopicPartition, _Said]
     ) -> None:
         committed = False
         try:
@@ -257,23 +264,23 @@ class Committer:
             log.warning("feed.commit_failed", error=type(error).__name__)
         finally:
             if committed:
-                self._succeeded(consumer, payload, began)
+                self._succeeded(consumer, payload)
             else:
-                self._failed(payload)
+                self._failed()
 
-    def _failed(self, payload: Mapping[TopicPartition, object]) -> None:
-        self._dirty.update(dict.fromkeys(payload))
+    def _failed(self) -> None:
+        for tp, since in self._asked.items():
+            if tp in self._ours:
+                self._touch((tp,), since)
 
     def _succeeded(
-        self,
-        consumer: AIOKafkaConsumer,
-        payload: Mapping[TopicPartition, _Said],
-        began: float,
+        self, consumer: AIOKafkaConsumer, payload: Mapping[TopicPartition, _Said]
     ) -> None:
-        self._behind_since = began if self._dirty else None
         if consumer is not self._consumer:
             return
         for tp, said in payload.items():
+            if self._marks.get(tp) is not said.mark:
+                continue  # of a log, or a tracker, that was given up meanwhile
             self._floor[tp] = max(said.offset, self._floor.get(tp, 0))
             self._named[tp] = said.starts
         if self.unsigned:

@@ -78,6 +78,7 @@ class Feed:
         self._held: dict[TopicPartition, deque[Record]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._epoch = -1
+        self._last: TopicPartition | None = None
         self._stopping = False
         self.idle_since: float | None = None
         """Since when, by the loop's clock, it asks for records and gets none."""
@@ -175,6 +176,9 @@ class Feed:
         """One record of each partition in turn, while there is room."""
         turn = [tp for tp in self._open_partitions() if self._held.get(tp)]
         self._starts.only(turn)
+        if self._last in turn:  # else the room that others leave would all be the first one's
+            after = turn.index(self._last) + 1
+            turn = [*turn[after:], *turn[:after]]
         while turn:
             turn = [tp for tp in turn if self._dispatch_next(tp)]
 
@@ -188,6 +192,7 @@ class Feed:
         if not self._dispatch(tp, held[0]):
             return False
         held.popleft()
+        self._last = tp
         return bool(held)
 
     def _dispatch(self, tp: TopicPartition, record: Record) -> bool:
@@ -232,6 +237,10 @@ class Feed:
             cut = not isinstance(end, Released)
             if records.release(tp, offset, life, cut=cut):
                 self._assignment.read_again(tp)
+        except Exception:
+            # A bug ends the feed, not the process: it must not look as if it had died over this.
+            records.release(tp, offset, life)
+            raise
         else:
             # After the stage returned, so after its outputs were acknowledged: the guarantee.
             records.done(tp, offset, life)

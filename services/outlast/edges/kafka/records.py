@@ -75,6 +75,10 @@ class Records:
         mark = self.marks.get(tp)
         return IDLE if mark is None else mark.start(offset)
 
+    def is_here(self, tp: TopicPartition, offset: int) -> bool:
+        """Whether this process has it: not when the partition was another's in between."""
+        return self.start(tp, offset).runner == self.me
+
     def life(self, tp: TopicPartition) -> int:
         """How often the partition's log began anew: what was admitted before ends for nobody."""
         return self._lives[tp]
@@ -170,6 +174,7 @@ class Records:
     def skip_below(self, tp: TopicPartition, start: int) -> None:
         """What lies below the log's start is gone."""
         self.marks[tp].skip_below(start)
+        self.version += 1
         self.commits.touched(tp)
 
     def any_full(self, partitions: Iterable[TopicPartition]) -> bool:

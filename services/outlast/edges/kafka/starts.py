@@ -109,7 +109,7 @@ class Starts:
         start = self._records.start(tp, offset)
         await self._quarantine.entered((tp, offset), start.unclean)
         await self._assignment.steady()
-        if tp not in self._records.owned:
+        if tp not in self._records.owned or not self._records.is_here(tp, offset):
             raise Released
         self._records.work(tp, offset)
         if self.must_be_recorded(start):
