@@ -188,6 +188,7 @@ async def test_what_a_rule_forbids_to_write_waits_until_it_is_allowed(
         assert not here.outbox.is_blocked
 
 
+@pytest.mark.chaos
 async def test_what_waits_in_a_broken_producer_is_awaited_there_and_not_written_twice(
     brokers: Broker,
 ) -> None:

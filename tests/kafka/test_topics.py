@@ -82,8 +82,10 @@ async def test_a_setting_that_differs_is_set_and_the_others_stay(kafka: str) -> 
         jobs = where.topics.jobs
         own = (await topics.find([jobs], where.admin))[jobs].own
         await set_settings(where, jobs, {**own, "retention.ms": "1000", "segment.bytes": "1048576"})
+        async with asyncio.timeout(10):
+            while not (planned := await where.plan()).differs:
+                await asyncio.sleep(0.05)  # the broker tells of it a moment later
 
-        planned = await where.plan()
         await where.apply()
 
         assert [str(each) for each in planned.changes] == [
