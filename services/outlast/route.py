@@ -5,7 +5,7 @@ the job's state, and sends it on.
 """
 
 from outlast.core.admission import Admitted, Fault, admit
-from outlast.core.decide import next_step
+from outlast.core.decide import facing, next_target
 from outlast.core.lifecycle import Decision, SetAside, records
 from outlast.ports import Ports
 from outlast_schemas.job import Job
@@ -19,6 +19,6 @@ async def route(job: Job, ports: Ports) -> None:
     match admit(job, ports.codec.body(job), ports.catalogue):
         case Fault(reason, detail):
             decision = SetAside(job, reason, detail)
-        case Admitted(admitted, _):
-            decision = next_step(admitted, ports.view())
+        case Admitted(admitted, way, asked):
+            decision = next_target(admitted, facing(way, asked, ports.view()))
     await ports.outbox.send(records(decision, ports.topics, ports.catalogue, ports.clock.now()))

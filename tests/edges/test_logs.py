@@ -18,19 +18,9 @@ from outlast.edges.logs import RateLimit, configure, without_secrets
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
     out = io.StringIO()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     configure({}, out)
     yield out
-    structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name in ("aiokafka", "faststream", "aiohttp", "asyncio", "httpx"):
-        library = logging.getLogger(name)
-        library.handlers.clear()
-        library.propagate = True
-        library.setLevel(logging.NOTSET)
 
 
 def events(out: io.StringIO) -> list[dict[str, Any]]:

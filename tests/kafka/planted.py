@@ -157,8 +157,9 @@ BUGS: Final = (
         (
             Patch(
                 OUTBOX,
-                "            ack = await _entered(producer, record)\n",
-                "            await _entered(producer, record)\n            return True\n",
+                "            ack = await self._entrance.enter(producer, record)\n",
+                "            await self._entrance.enter(producer, record)\n"
+                "            return True\n",
             ),
         ),
         "tests/kafka/test_two_steps.py::test_no_job_is_done_before_what_it_wrote_is_acknowledged",

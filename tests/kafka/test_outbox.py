@@ -19,8 +19,8 @@ from structlog.testing import capture_logs
 from outlast.core.lifecycle import Hop, Outgoing, SetAside, records
 from outlast.edges.clock import BrokerClock
 from outlast.edges.codec import Encoded
+from outlast.edges.kafka import entrance, private
 from outlast.edges.kafka import outbox as module
-from outlast.edges.kafka import private
 from outlast.edges.kafka.connection import producer
 from outlast.edges.kafka.outbox import Outbox
 from outlast.edges.kafka.scan import from_the_first, scan
@@ -363,7 +363,7 @@ async def test_a_producer_whose_sender_died_is_replaced_even_when_that_fails_at_
 async def test_a_producer_that_learns_of_no_topics_any_more_is_replaced(
     kafka: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ENTER_SECONDS", 0.5)
+    monkeypatch.setattr(entrance, "UNKNOWN_SECONDS", 0.5)
     async with desk(kafka) as here:
         here.built[0].client._sync_task.cancel()
         await until(here.built[0].client._sync_task.done)

@@ -3,7 +3,7 @@
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, cast
 
@@ -57,10 +57,11 @@ _ASKING: Final = frozenset({h.OPERATION, h.ON_AMBIGUOUS, h.RESULTS, h.SCOPE})
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A job that can be served, with its state begun."""
+    """A job that can be served, with its state begun, and what its headers ask for."""
 
     job: Job
     route: Route
+    terms: Terms
 
 
 def derived_id(cluster: str, origin: Origin) -> str:
@@ -99,8 +100,7 @@ def admit(job: Job, body: object | Fault, catalogue: Catalogue) -> Admitted | Fa
     deadline = _deadline(job, catalogue.ttl_seconds(route))
     if isinstance(deadline, Fault):
         return deadline
-    state = replace(job.state, route=route.name, deadline=deadline)
-    return Admitted(job.with_state(state), route)
+    return Admitted(job.with_state(job.state.routed(route.name, deadline)), route, asked)
 
 
 def terms(headers: h.Headers, catalogue: Catalogue) -> Terms | Fault:

@@ -1,6 +1,6 @@
 """Which target takes a job now: the one decision behind route, retry and park."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from outlast.core.capability import Operation, can, families_with
@@ -79,20 +79,23 @@ def choose(
         catalogue: the configured providers, for their jurisdictions and families.
         now: epoch ms, the broker's clock.
     """
-    allowed = eligible(route, operation, scope, catalogue)
-    if not allowed:
-        return _refused(route, operation, scope, catalogue)
-    up = [target for target in allowed if fleet.is_up(target, now)]
-    if not up:
-        return NobodyUp()
-    for target in up:
-        if avoided_until(target, avoid) <= now:
-            return Send(target)
-    return Later(min(avoided_until(target, avoid) for target in up))
+    somebody, due = False, list[int]()
+    for target in _eligible(route, operation, scope, catalogue):
+        somebody = True
+        if fleet.is_up(target, now):
+            until = avoided_until(target, avoid)
+            if until <= now:
+                return Send(target)
+            due.append(until)
+    if due:
+        return Later(min(due))
+    return NobodyUp() if somebody else _refused(route, operation, scope, catalogue)
 
 
 def avoided_until(target: Target, avoid: Mapping[str, int]) -> int:
     """Until when (epoch ms) a job avoids the target, be it by its provider or by itself."""
+    if not avoid:
+        return 0
     return max(avoid.get(target.provider, 0), avoid.get(str(target), 0))
 
 
@@ -103,13 +106,21 @@ def eligible(
 
     Allowed is what both the job's scope and the route's own allow.
     """
-    return tuple(
-        target
-        for target in route.targets
-        if (provider := catalogue.providers.get(target.provider)) is not None
-        and can(provider.family, operation)
-        and _allowed(provider, route, scope)
-    )
+    return tuple(_eligible(route, operation, scope, catalogue))
+
+
+def _eligible(
+    route: Route, operation: Operation, scope: frozenset[str] | None, catalogue: Catalogue
+) -> Iterator[Target]:
+    """One after the other: mostly the first is asked for, and no other."""
+    for target in route.targets:
+        provider = catalogue.providers.get(target.provider)
+        if (
+            provider is not None
+            and can(provider.family, operation)
+            and _allowed(provider, route, scope)
+        ):
+            yield target
 
 
 def _refused(

@@ -5,7 +5,7 @@ README and the tests read ``WAYS``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -157,8 +157,7 @@ def records(
 
 
 def _hop(job: Job, topic: str, *, due: int | None, target: str | None = None) -> Hop:
-    state = replace(job.state, hop=job.state.hop + 1, due=due, target=target)
-    return Hop(topic, job.with_state(state))
+    return Hop(topic, job.with_state(job.state.appended(due=due, target=target)))
 
 
 def _completed(

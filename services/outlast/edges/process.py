@@ -172,7 +172,7 @@ class Process:
         """Thousands of live tasks make the default collector take a fifth of the CPU (measured)."""
         gc.collect()
         gc.freeze()
-        gc.set_threshold(100_000, 50, 1000)
+        gc.set_threshold(400_000, 50, 1000)
 
 
 def _failure(tasks: "Sequence[asyncio.Future[None]]") -> BaseException | None:

@@ -2,7 +2,7 @@
 
 from outlast.core.decide.after import after_call
 from outlast.core.decide.before import Go, before_call, next_after_parking, next_step, next_target
-from outlast.core.decide.situation import Situation, View, situation
+from outlast.core.decide.situation import Situation, View, facing, situation
 
 __all__ = [
     "Go",
@@ -10,6 +10,7 @@ __all__ = [
     "View",
     "after_call",
     "before_call",
+    "facing",
     "next_after_parking",
     "next_step",
     "next_target",

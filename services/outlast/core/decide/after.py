@@ -1,7 +1,6 @@
 """What a call's verdict means for the job."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
 from outlast.core.choose import Send, eligible
@@ -144,7 +143,7 @@ def _remembered(job: Job, attempt: Attempt, charge: bool) -> Job:
     state = job.state
     attempts = (*state.attempts, attempt)[-KEPT_ATTEMPTS:]
     charged = state.charged + charge
-    return job.with_state(replace(state, attempts=attempts, calls=state.calls + 1, charged=charged))
+    return job.with_state(state.called(attempts, charged))
 
 
 def _streak(job: Job, target: Target) -> int:

@@ -19,6 +19,7 @@ from outlast.core.lifecycle import Outgoing
 from outlast.edges.clock import BrokerClock
 from outlast.edges.codec import Codec, Encoded
 from outlast.edges.kafka import private
+from outlast.edges.kafka.entrance import Entrance
 from outlast.edges.logs import Log
 from outlast_schemas.job import Job
 
@@ -30,8 +31,6 @@ SLOW_SECONDS: Final = 5.0
 """A send that takes longer than this is an alarm, not an error: it may still be acknowledged."""
 AGAIN_SECONDS: Final = 1.0
 MOST_AGAIN_SECONDS: Final = 4.0
-ENTER_SECONDS: Final = 20.0
-"""For a topic that the client does not know yet; a client closed meanwhile would never tell."""
 REBUILD_SECONDS: Final = 30.0
 """A producer that starts asks one broker after the other, eight seconds each: then it is said."""
 REPEAT_SECONDS: Final = 10.0
@@ -67,6 +66,7 @@ class Outbox:
         self._largest = largest
         self._too_large = too_large
         self._producer = build()
+        self._entrance = Entrance()
         self._rebuilding: asyncio.Task[None] | None = None
         self._retiring: dict[asyncio.Task[None], AIOKafkaProducer] = {}
         self._refused = 0
@@ -156,7 +156,7 @@ class Outbox:
     async def _tried(self, ticket: int, record: Encoded) -> bool:
         producer = self._producer
         try:
-            ack = await _entered(producer, record)
+            ack = await self._entrance.enter(producer, record)
         except (KafkaError, TimeoutError) as error:
             # It never entered the producer: no sequence number is lost.
             self._say("outbox.not_taken", record.topic, error)
@@ -277,15 +277,6 @@ class Outbox:
             return
         self._said[which] = (_now(), 0)
         log.error(event, topic=topic, error=which[2], more_like_it=more)
-
-
-async def _entered(producer: AIOKafkaProducer, record: Encoded) -> Any:
-    """Hand it to the producer: the future of its answer. Cancelled meanwhile, it never enters."""
-    entering = producer.send(record.topic, record.value, key=record.key, headers=record.headers)
-    if producer.client.cluster.partitions_for_topic(record.topic):
-        return await entering
-    async with asyncio.timeout(ENTER_SECONDS):
-        return await entering
 
 
 async def _closed(producer: AIOKafkaProducer) -> None:

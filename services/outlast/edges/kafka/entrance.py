@@ -1,0 +1,61 @@
+"""The way of a record into a producer: to its partition, where only so many wait for room.
+
+aiokafka wakes all who wait for room in a partition whenever a batch of it leaves, and all but a
+few wait again. With thousands of jobs that fall due at once, that costs more than the rest of
+their way.
+"""
+
+from asyncio import Future, Semaphore, timeout
+from collections import defaultdict
+from functools import partial
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import murmur2
+
+from outlast.edges.codec import Encoded
+
+__all__ = ["Entrance"]
+
+WAITING: Final = 64
+"""How many may wait for room in one partition; a batch of theirs takes hundreds."""
+UNKNOWN_SECONDS: Final = 20.0
+"""For a topic that the client does not know yet; a client closed meanwhile would never tell."""
+
+Place = tuple[str, int]
+
+
+class Entrance:
+    """Of all records of the process."""
+
+    def __init__(self) -> None:
+        """Begin with nobody waiting."""
+        self._room: defaultdict[Place, Semaphore] = defaultdict(partial(Semaphore, WAITING))
+
+    async def enter(self, producer: AIOKafkaProducer, record: Encoded) -> "Future[Any]":
+        """Hand it to the producer: the future of its answer. Cancelled meanwhile, it never enters.
+
+        Raises ``KafkaError`` when the producer does not take it, ``TimeoutError`` when its topic
+        stays unknown.
+        """
+        known = producer.client.cluster.partitions_for_topic(record.topic)
+        if not known:
+            async with timeout(UNKNOWN_SECONDS):
+                return await _sent(producer, record, None)
+        partition = partition_of(record.key, len(known))
+        async with self._room[(record.topic, partition)]:
+            return await _sent(producer, record, partition)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Where Kafka's own clients put a record of this key, and so every producer of ours."""
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+async def _sent(
+    producer: AIOKafkaProducer, record: Encoded, partition: int | None
+) -> "Future[Any]":
+    ack: Future[Any] = await producer.send(
+        record.topic, record.value, key=record.key, partition=partition, headers=record.headers
+    )
+    return ack
