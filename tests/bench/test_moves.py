@@ -49,11 +49,11 @@ async def moved(book: Ledger, target: str, start: Callable[[], Awaitable[Process
     return pace(samples)
 
 
-async def a_round(world: Scene, book: Ledger, bare_topic: str, number: int) -> dict[str, Pace]:
+async def a_round(world: Scene, book: Ledger) -> dict[str, Pace]:
     """The same jobs all the way: published, routed, drained, moved on; then by the bare loop."""
-    topics = world.topics
+    topics, bare_topic = world.topics, await book.bare_topic()
     drained_to, retried_to = topics.retry("0s"), topics.work("openai")
-    await book.publish(bodies(JOBS, BODY_BYTES), f"round-{number}")
+    await book.publish(bodies(JOBS, BODY_BYTES), "moved")
     await book.verdict("deepseek", BreakerWord.CLOSED)
     route = await moved(book, topics.work("deepseek"), lambda: world.start("route"))
     await book.verdict("deepseek", BreakerWord.OPEN)
@@ -68,12 +68,16 @@ async def a_round(world: Scene, book: Ledger, bare_topic: str, number: int) -> d
 async def test_moves_against_a_bare_loop(
     tmp_path: Path, kafka: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with (
-        scene(tmp_path, kafka, ("deepseek", "openai"), concurrency=1_000) as world,
-        ledger(world) as book,
-    ):
-        bare_topic = await book.bare_topic()
-        rounds = [await a_round(world, book, bare_topic, number) for number in range(ROUNDS)]
+    rounds = []
+    for number in range(ROUNDS):
+        # Topics of its own: a process that starts reads two minutes back, for copies.
+        place = tmp_path / str(number)
+        place.mkdir()
+        async with (
+            scene(place, kafka, ("deepseek", "openai"), concurrency=1_000) as world,
+            ledger(world) as book,
+        ):
+            rounds.append(await a_round(world, book))
 
     show(
         capsys,

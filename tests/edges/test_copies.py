@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from outlast.core.errors import Released
 from outlast.core.progress import Progress, Start
 from outlast.core.seen import Sight
-from outlast.edges.kafka.copies import Copies
+from outlast.edges.kafka.copies import Copies, identity
 from outlast.edges.kafka.records import Records
 from outlast_schemas.job import Job, Origin
 from tests.core.given import NOW, a_job
@@ -46,22 +46,22 @@ class Feed:
             await turns()
 
     async def _carry(self, job: Job) -> None:
-        offset = job.origin.offset
+        offset, who = job.origin.offset, identity(job)
         try:
-            while (first := self.copies.first_of(job)) is not None:
+            while (first := self.copies.first_of(who)) is not None:
                 await asyncio.wait({first})
                 self.copies.check(first)
-            sight = self.copies.look(job)
+            sight = self.copies.look(who)
             if sight is Sight.NEW:
                 self.ran.append(offset)
                 await self._ends[offset]
         except (Released, asyncio.CancelledError) as end:
-            self.copies.gave_up(job)
+            self.copies.gave_up(who)
             self.ended[offset] = type(end).__name__
         else:
             self.ended[offset] = "done" if sight is Sight.NEW else sight.name.lower()
         finally:
-            self.copies.ended(job)
+            self.copies.ended(who)
 
     async def ends(self, offset: int, error: BaseException | None = None) -> None:
         if error is None:

@@ -14,7 +14,7 @@ from outlast.core.progress import Progress
 from outlast.edges.kafka import patience as module
 from outlast_schemas.dead_letter import Reason
 from outlast_schemas.job import Job
-from tests.kafka.member import Stage, corner, until
+from tests.kafka.member import Stage, Waits, corner, until
 
 pytestmark = pytest.mark.kafka
 
@@ -69,6 +69,21 @@ async def test_no_more_is_in_flight_than_there_is_room_for(kafka: str) -> None:
 
         await here.until_committed(Progress(10, 10), Progress(10, 10))
         assert most == 5
+
+
+async def test_what_rests_leaves_its_room_to_others_where_it_may(kafka: str) -> None:
+    async with corner(kafka) as here:
+        stage = Waits()
+        await here.join(stage, room=5, rest_takes_room=False)
+        jobs = [f"j{number}" for number in range(23)]
+        await here.publish_all((job, 0) for job in jobs)
+        await until(lambda: stage.waiting == set(jobs))
+        for job in jobs:
+            stage.permit(job)
+        await until(lambda: stage.running == set(jobs))
+        stage.let_go()
+
+        await here.until_committed(Progress(23, 23))
 
 
 async def test_room_that_others_leave_goes_to_the_partitions_in_turn(kafka: str) -> None:

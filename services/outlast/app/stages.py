@@ -33,9 +33,9 @@ __all__ = ["add_health", "add_park", "add_retry", "add_route", "add_work"]
 log = structlog.get_logger()
 
 MOVES_IN_FLIGHT: Final = 4_000
-"""Per topic, for stages that only move records; a waiting job costs a few KB."""
+"""Per topic, for stages that only move records: more of them cost more each (measured)."""
 WAITS_IN_FLIGHT: Final = 20_000
-"""Per tier: who waits beyond it leaves late, not by its due time."""
+"""Per tier, a few KB each: who waits beyond it leaves late, not by its due time."""
 HANDED_ON_IN_FLIGHT: Final = 1_000
 """How many jobs of a pool whose provider is down are handed on side by side."""
 TICK_SECONDS: Final = 1.0
@@ -54,9 +54,11 @@ def add_retry(parts: Parts) -> None:
     """The second door."""
     desk = parts.desk("retry", parts.groups.retry)
     ports = _ports(parts, desk)
-    parts.add_feed(
-        desk, parts.topics.retries, lambda job: retry(job, ports), lambda: WAITS_IN_FLIGHT
-    )
+
+    def room() -> int:
+        return min(WAITS_IN_FLIGHT, MOVES_IN_FLIGHT + desk.starts.at_rest)
+
+    parts.add_feed(desk, parts.topics.retries, lambda job: retry(job, ports), room)
 
 
 def add_park(parts: Parts) -> None:

@@ -29,6 +29,7 @@ class BrokerClock:
         """Begin with the wall clock."""
         self._offset = int(time.time() * 1000) - _monotonic_ms()
         self._learnt_at: int | None = None
+        self._appended: int | None = None
         self._alarmed = False
         self._letting_go = asyncio.Event()
 
@@ -42,6 +43,9 @@ class BrokerClock:
 
     def learn(self, appended: int) -> None:
         """Take the append time (epoch ms) of a record whose ack came in just now."""
+        if appended == self._appended:
+            return  # of the same batch, and heard of later: it tells nothing more
+        self._appended = appended
         local = _monotonic_ms()
         offset = appended - local
         if self._learnt_at is None or local - self._learnt_at > RELEARN_MS:

@@ -76,17 +76,20 @@ class Codec:
     def decode(self, record: Record) -> Decoded:
         """Read a record; a job always comes out, so that even garbage can be dead-lettered."""
         origin = Origin(record.topic, record.partition, record.offset, record.timestamp)
-        headers = tuple(record.headers)
         found: dict[str, bytes] = {}
-        for name, value in headers:
+        kept: list[tuple[str, bytes | None]] = []
+        for pair in record.headers:
+            name, value = pair
             if value is not None and name in _LOOKED_AT:
                 found[name] = value
+            if name not in _REWRITTEN:
+                kept.append(pair)
         job_id, fault = self._id(found.get(h.ID), origin)
         state, misfit = self._state(record, found)
         job = Job(
             id=job_id,
             body=record.value or b"",
-            headers=tuple(pair for pair in headers if pair[0] not in _REWRITTEN),
+            headers=tuple(kept),
             state=state,
             origin=origin,
             key=self._publisher_key(record, found),

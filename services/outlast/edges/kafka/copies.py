@@ -6,6 +6,7 @@ and the first then given up, nobody would run either.
 
 import asyncio
 from collections.abc import Hashable
+from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
@@ -14,7 +15,15 @@ from outlast.core.seen import Key, Place, Seen, Sight
 from outlast.edges.kafka.records import Records
 from outlast_schemas.job import Job
 
-__all__ = ["Copies", "identity"]
+__all__ = ["Copies", "Identity", "identity"]
+
+
+class Identity(NamedTuple):
+    """What tells copies: key and place; the body only where the same id may come with another."""
+
+    key: Key
+    place: Place
+    body: Hashable
 
 
 class Copies:
@@ -30,13 +39,12 @@ class Copies:
         """It is done: what repeats it is a copy."""
         self._seen.look(*identity(job))
 
-    def first_of(self, job: Job) -> "asyncio.Future[None] | None":
+    def first_of(self, who: Identity) -> "asyncio.Future[None] | None":
         """Whom this one has to wait for: the record that it repeats, while that still runs."""
-        key, place, _ = identity(job)
-        first = self._firsts.get(key)
+        first = self._firsts.get(who.key)
         if first is None or first is asyncio.current_task():
             return None
-        return None if self._seen.is_first(key, place) else first
+        return None if self._seen.is_first(who.key, who.place) else first
 
     @staticmethod
     def check(first: "asyncio.Future[None]") -> None:
@@ -44,34 +52,31 @@ class Copies:
         if not first.cancelled() and isinstance(first.exception(), Released):
             raise Released
 
-    def look(self, job: Job) -> Sight:
+    def look(self, who: Identity) -> Sight:
         """What the record is. Of what is new, this task is the first from now on."""
-        key, place, body = identity(job)
-        sight = self._seen.look(key, place, body)
+        sight = self._seen.look(*who)
         task = asyncio.current_task()
         if sight is Sight.NEW and task is not None:
-            self._firsts[key] = task
+            self._firsts[who.key] = task
         return sight
 
-    def gave_up(self, job: Job) -> None:
+    def gave_up(self, who: Identity) -> None:
         """It was not done: what comes next is no copy of it."""
-        key, place, _ = identity(job)
-        self._seen.forget(key, place)
+        self._seen.forget(who.key, who.place)
 
-    def ended(self, job: Job) -> None:
+    def ended(self, who: Identity) -> None:
         """This task is through with it."""
-        key = identity(job)[0]
-        if self._firsts.get(key) is asyncio.current_task():
-            del self._firsts[key]
+        if self._firsts.get(who.key) is asyncio.current_task():
+            del self._firsts[who.key]
 
     def lent(self, tp: TopicPartition, offset: int, job: Job) -> None:
         """Another process runs it."""
-        key, place, body = identity(job)
-        if (tp, offset) in self._lent or self._seen.look(key, place, body) is not Sight.NEW:
+        who = identity(job)
+        if (tp, offset) in self._lent or self._seen.look(*who) is not Sight.NEW:
             return
         ended = asyncio.get_running_loop().create_future()
-        self._lent[(tp, offset)] = (key, ended)
-        self._firsts.setdefault(key, ended)
+        self._lent[(tp, offset)] = (who.key, ended)
+        self._firsts.setdefault(who.key, ended)
 
     def returned(self, tp: TopicPartition, offset: int, *, is_done: bool) -> None:
         """What another process ran came back."""
@@ -101,12 +106,11 @@ class Copies:
         ended.exception()  # nobody may be waiting for it
 
 
-def identity(job: Job) -> tuple[Key, Place, Hashable]:
-    """What tells copies: key and place; the body only where the same id may come with another."""
+def identity(job: Job) -> Identity:
+    """What tells whether a record is a copy."""
     state, origin = job.state, job.origin
-    body = hash(job.body) if state.hop == 0 else None
-    return (
+    return Identity(
         (job.id, state.replays, state.hop),
         (origin.topic, origin.partition, origin.offset),
-        body,
+        hash(job.body) if state.hop == 0 else None,
     )

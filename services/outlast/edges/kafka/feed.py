@@ -20,7 +20,7 @@ from outlast.core.seen import Sight
 from outlast.core.watermark import End
 from outlast.edges.codec import Codec, Decoded, Record
 from outlast.edges.kafka.assignment import Assignment
-from outlast.edges.kafka.copies import Copies
+from outlast.edges.kafka.copies import Copies, Identity, identity
 from outlast.edges.kafka.patience import Patience, SetAside, Stage
 from outlast.edges.kafka.room import Room
 from outlast.edges.kafka.starts import Starts
@@ -212,7 +212,8 @@ class Feed:
         return True
 
     def _run(self, tp: TopicPartition, record: Record, start: Start) -> None:
-        task = asyncio.create_task(self._carry(tp, record, start))
+        life = self._assignment.records.life(tp)
+        task = asyncio.create_task(self._carry(tp, record, start, life))
         size = len(record.value or b"")
         self._tasks.add(task)
         self._room.enters(tp.topic, size)
@@ -225,10 +226,9 @@ class Feed:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fatal = self.fatal or error
 
-    async def _carry(self, tp: TopicPartition, record: Record, start: Start) -> None:
+    async def _carry(self, tp: TopicPartition, record: Record, start: Start, life: int) -> None:
         """One record, from admitted to done."""
         records, offset = self._assignment.records, record.offset
-        life = records.life(tp)
         try:
             if self._starts.must_be_recorded(start):
                 await records.commits.recorded(tp)
@@ -250,21 +250,22 @@ class Feed:
     async def _move(self, record: Record, start: Start) -> None:
         """Return when the job's next record is acknowledged, or when it needs none."""
         decoded = self._codec.decode(record)
+        who = identity(decoded.job)
         try:
-            await self._set_going(decoded, await self._sight(decoded.job), start)
+            await self._set_going(decoded, await self._sight(decoded.job, who), start)
         except (Released, asyncio.CancelledError):
-            self._copies.gave_up(decoded.job)
+            self._copies.gave_up(who)
             raise
         finally:
-            self._copies.ended(decoded.job)
+            self._copies.ended(who)
 
-    async def _sight(self, job: Job) -> Sight:
+    async def _sight(self, job: Job, who: Identity) -> Sight:
         """What the record is; a copy rests until its first, whoever has that, has ended."""
-        while (first := self._copies.first_of(job)) is not None:
+        while (first := self._copies.first_of(who)) is not None:
             async with self._starts.resting(job):
                 await asyncio.wait({first})
             self._copies.check(first)
-        return self._copies.look(job)
+        return self._copies.look(who)
 
     async def _set_going(self, decoded: Decoded, sight: Sight, start: Start) -> None:
         job = decoded.job

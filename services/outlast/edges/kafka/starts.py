@@ -89,6 +89,11 @@ class Starts:
         """Return when a commit says that it was started. Raises ``Released`` when it moved away."""
         await self._assignment.commits.recorded(_place(job)[0])
 
+    @property
+    def at_rest(self) -> int:
+        """How many rest."""
+        return len(self._resting)
+
     def resting(self, job: Job) -> Resting:
         """A context in which the job waits."""
         return Resting(self, *_place(job))
@@ -98,6 +103,7 @@ class Starts:
         self._resting[resting.place] = resting
         self._records.rest(*resting.place)
         self._quarantine.leaves(resting.place)
+        self._assignment.changed.set()  # others may move now
 
     def rests_no_more(self, resting: Resting) -> None:
         """It has ended."""
