@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -279,6 +280,14 @@ async def test_ctrl_c_ends_quietly(kafka: str) -> None:
     assert (out, err) == (b"", b"")
 
 
+def wait_until_it_reads(pid: int) -> None:
+    """A process that has asked for input sleeps in nothing else."""
+    end = time.monotonic() + 30
+    while Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "S":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_ctrl_c_at_the_question_of_replay_is_heard_the_first_time() -> None:
     program = (
         "import asyncio\n"
@@ -290,6 +299,8 @@ def test_ctrl_c_at_the_question_of_replay_is_heard_the_first_time() -> None:
     with subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stderr=pipe) as child:
         assert child.stderr is not None
         asked = child.stderr.read(len("Replay 3 job(s)?"))
+        # No user is so quick that it comes before the read; there CPython would not notice it.
+        wait_until_it_reads(child.pid)
         child.send_signal(signal.SIGINT)
         try:
             code = child.wait(30)
