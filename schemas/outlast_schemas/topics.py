@@ -198,8 +198,8 @@ class Topics:
             Topic(
                 name=self.lent,
                 key="topic/partition",
-                written_by="work",
-                read_by="work",
+                written_by="route, work, retry, park",
+                read_by="route, work, retry, park",
                 retention_ms=HOUR_MS,
                 short_lived=True,
             ),

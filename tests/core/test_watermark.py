@@ -383,6 +383,42 @@ def test_after_a_merge_the_commit_knows_better_who_runs_what_does_not_run_here()
     assert (watermark.running, watermark.lent) == (1, 2)
 
 
+def test_a_cut_call_is_not_forgotten_in_a_merge_with_a_commit_that_could_not_say_it() -> None:
+    watermark = lent(IDLE, IDLE, IDLE)
+    for offset in range(3):
+        watermark.admit(offset)
+    for offset in (0, 1):
+        watermark.release(offset, cut=True)
+    watermark.merge(Progress(0, 3, (0, 1, 2), (Start(ME), Start(THEM), Start(ME)), ME))
+
+    assert watermark.progress().starts == (Start(cut=True), Start(THEM, cut=True), Start(ME))
+
+
+def test_what_only_rests_here_is_whose_the_commit_says_it_is() -> None:
+    watermark = lent(IDLE, IDLE, IDLE)
+    for offset in range(3):
+        watermark.admit(offset)
+    for offset in (0, 1):
+        watermark.rest(offset)
+    there = (Start(THEM), Start(ME, resting=True), Start(THEM))
+    watermark.merge(Progress(0, 3, (0, 1, 2), there, THEM))
+
+    assert [watermark.start(offset).runner for offset in range(3)] == [THEM, ME, ME]
+    assert (watermark.running, watermark.lent) == (2, 1)
+
+
+def test_what_is_heard_of_a_cut_call_later_is_kept_unless_somebody_runs_it() -> None:
+    watermark = lent(IDLE, Start(THEM), Start(unclean=2))
+    for offset in (0, 1, 2, 9):
+        watermark.doubt(offset)
+
+    assert watermark.progress().starts == (
+        Start(cut=True),
+        Start(THEM),
+        Start(unclean=2, cut=True),
+    )
+
+
 TP: Final = TopicPartition("outlast.work.deepseek", 0)
 
 

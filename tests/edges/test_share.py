@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import cast
 
+import pytest
 from aiokafka import TopicPartition
 
 from outlast.edges.kafka.assignment import Assignment
@@ -33,7 +34,6 @@ class Owned:
     partitions: int = 4
     epoch: int = 0
     records: Records = field(default_factory=Records)
-    topics_asked: list[str] = field(default_factory=list)
 
     @property
     def consumer(self) -> "Owned":
@@ -41,7 +41,6 @@ class Owned:
 
     def partitions_for_topic(self, topic: str) -> set[int] | None:
         """As a client does: of a topic that is gone it knows nothing."""
-        self.topics_asked.append(topic)
         return set(range(self.partitions)) or None
 
     def own(self, *numbers: int, topic: str = "work") -> None:
@@ -77,14 +76,25 @@ def test_a_process_may_bound_its_share_and_counts_only_its_topic() -> None:
     assert (bounded, share()) == (100, 0)
 
 
-def test_between_rebalances_the_share_is_not_counted_anew() -> None:
-    owned = Owned(frozenset())
+def test_the_share_is_counted_anew_only_when_something_moved_or_the_topic_has_grown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    owned, counted = Owned(frozenset()), list[int]()
     share = Share(cast(Assignment, owned), "work", limit=10, most=1_000)
-    owned.own(0)
-    for _ in range(100):
-        share()
+    count = share._counted
 
-    assert owned.topics_asked == ["work"]
+    def spied(partitions: int) -> int:
+        counted.append(partitions)
+        return count(partitions)
+
+    monkeypatch.setattr(share, "_counted", spied)
+    owned.own(0)
+    before = {share() for _ in range(100)}
+    owned.partitions = 5
+    after = {share() for _ in range(100)}
+
+    assert (before, after) == ({3}, {2})
+    assert counted == [4, 5]
 
 
 def test_a_lent_call_counts_where_its_partition_is_and_not_where_it_is_made() -> None:

@@ -4,12 +4,14 @@ import asyncio
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.admin import NewPartitions
 
 from outlast.core.errors import TopicsError
 from outlast.core.progress import Progress
 from outlast.core.watermark import Watermark
 from outlast.edges.kafka import private
-from tests.kafka.member import Stage, corner, until
+from outlast.edges.kafka.loading import BeginAt
+from tests.kafka.member import BOUND, Corner, Stage, corner, until
 from tests.stages.fakes import turns
 
 pytestmark = pytest.mark.kafka
@@ -130,6 +132,31 @@ async def test_where_to_begin_can_be_said(kafka: str, begin_at: str, started: li
 
         await here.until_committed(Progress(2, 2))
         assert stage.started == started
+
+
+async def _and_one_more(here: Corner) -> None:
+    await here.where.admin.create_partitions({here.topic: NewPartitions(2)})
+    async with asyncio.timeout(BOUND):
+        while len(await here._producer.partitions_for(here.topic)) < 2:
+            await here._producer.client.force_metadata_update()
+
+
+@pytest.mark.parametrize("begin_at", [None, "latest"])
+async def test_a_topic_that_has_grown_is_begun_at_its_start_although_records_are_there_already(
+    kafka: str, begin_at: BeginAt | None
+) -> None:
+    async with corner(kafka) as here:
+        before, after = Stage(open=True), Stage(open=True)
+        member = await here.join(before)
+        await here.publish("old")
+        await here.until_committed(Progress(1, 1))
+        await member.leave()
+        await _and_one_more(here)
+        await here.publish("new", partition=1)
+        again = await here.join(after, begin_at=begin_at)
+
+        await here.until_committed(Progress(1, 1), Progress(1, 1))
+        assert (again.assignment.fatal, after.started) == (None, ["new"])
 
 
 @pytest.mark.parametrize("begin_at", ["earliest", "latest"])

@@ -22,6 +22,7 @@ from outlast.edges.codec import Encoded
 from outlast.edges.kafka import entrance, private
 from outlast.edges.kafka import outbox as module
 from outlast.edges.kafka.connection import producer
+from outlast.edges.kafka.entrance import partition_of
 from outlast.edges.kafka.outbox import Outbox
 from outlast.edges.kafka.scan import from_the_first, scan
 from outlast_schemas.dead_letter import Reason
@@ -386,6 +387,31 @@ async def test_a_topic_created_anew_is_written_to_by_itself(kafka: str) -> None:
         await asyncio.wait_for(here.outbox.write(here.record("wide", b"after")), BOUND)
 
         assert await here.values("wide") == [*([] if was_in_time else [b"late"]), b"after"]
+
+
+async def test_a_topic_made_anew_with_fewer_partitions_is_written_to_by_itself(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLOW_SECONDS", 1.0)
+    async with desk(kafka) as here:
+        name = here.topic("shrinks")
+        await here.where.admin.create_topics([NewTopic(name, 7, 1, topic_configs=APPEND_TIME)])
+        record = here.record("shrinks", b"first")
+        assert partition_of(record.key, 7) > 0
+        await asyncio.wait_for(here.outbox.write(record), BOUND)
+        await here.where.admin.delete_topics([name])
+        late = [
+            asyncio.create_task(here.outbox.write(here.record("shrinks", b"%d" % number)))
+            for number in range(3)
+        ]
+        async with asyncio.timeout(BOUND):
+            while name in await here.where.admin.list_topics():
+                await asyncio.sleep(0.05)
+        await here.where.admin.create_topics([NewTopic(name, 1, 1, topic_configs=APPEND_TIME)])
+        await asyncio.wait_for(asyncio.gather(*late), BOUND)
+
+        assert sorted(await here.values("shrinks")) == [b"0", b"1", b"2"]
+        await until(lambda: not here.outbox.is_blocked)
 
 
 async def test_a_slow_write_is_said_once_and_so_is_that_all_goes_on(

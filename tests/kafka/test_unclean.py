@@ -13,7 +13,7 @@ from outlast.edges.kafka import commit as committing
 from outlast.edges.kafka.quarantine import Quarantine
 from outlast_schemas.dead_letter import Reason
 from outlast_schemas.job import Job
-from tests.kafka.member import Commits, Corner, Stage, corner, until
+from tests.kafka.member import Commits, Corner, Stage, Waits, corner, until
 
 pytestmark = pytest.mark.kafka
 
@@ -266,6 +266,30 @@ async def test_after_a_freeze_nothing_starts_before_a_commit_shows_that_it_is_st
 
             await until(lambda: stage.ended == ["before", "after"])
         assert "feed.stood" in [each["event"] for each in logs]
+
+
+async def test_after_a_freeze_what_rested_goes_on_only_after_such_a_commit(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committing, "STALE_SECONDS", 0.4)  # 5 s otherwise
+    async with corner(kafka) as here:
+        stage = Waits(open=True)
+        await here.join(stage)
+        await here.publish_all([("a", 0), ("b", 0)])
+        await until(lambda: stage.waiting == {"a", "b"})
+        await here.until_committed(Progress(0, 2, (0, 1)))
+        commits = Commits(monkeypatch)
+        commits.hang()
+        time.sleep(0.6)  # noqa: ASYNC251  # the whole process stands, as one that was stopped
+        for job in ("a", "b"):  # their time came meanwhile
+            stage.permit(job)
+        await until(lambda: commits.tried)
+        await asyncio.sleep(0.3)
+        assert stage.started == []
+        commits.go_on()
+
+        await until(lambda: sorted(stage.ended) == ["a", "b"])
+        await here.until_committed(Progress(2, 2))
 
 
 async def test_while_commits_are_not_acknowledged_for_too_long_what_runs_goes_on_and_no_more(

@@ -250,8 +250,7 @@ class Watermark:
         merged: OrderedDict[int, Start] = OrderedDict()
         for offset, start in self._open.items():
             if offset >= committed.high or offset in known:
-                mine = start.runner == self._me
-                merged[offset] = start if mine else known.get(offset, start)
+                merged[offset] = self._merged(start, known.get(offset, start))
         merged.update((o, start) for o, start in known.items() if o >= self._high)
         self._open = merged
         self._running = self._lent = 0
@@ -259,6 +258,23 @@ class Watermark:
             self._count(start, 1)
         self._high = max(self._high, committed.high)
         self.encoded(encode(self.progress()))
+
+    def _merged(self, ours: Start, theirs: Start) -> Start:
+        """What runs here stays here; what only rests here is whose the commit says it is.
+
+        That a call was cut is never forgotten, even where the commit could not say it any more.
+        """
+        elsewhere = theirs.runner not in (None, self._me)
+        if ours.runner == self._me and not (ours.resting and elsewhere):
+            return ours
+        return replace(theirs, cut=True) if ours.cut and not theirs.cut else theirs
+
+    def doubt(self, offset: int) -> None:
+        """A call of it was cut here, and the commit does not know: nobody runs it now."""
+        start = self._open.get(offset)
+        if start is not None and start.runner is None:
+            self._open[offset] = replace(start, cut=True)
+            self._added += _RUN
 
     def _theirs(self, committed: Progress) -> "list[tuple[int, Start]]":
         """What a commit says of others: what it says of this process, this process knows better."""

@@ -45,7 +45,7 @@ class Share:
         self._topic = topic
         self._limit = limit
         self._most = most
-        self._epoch = (-1, -1)
+        self._epoch = (-1, -1, -1)
         self._permits = 0
 
     def __call__(self) -> int:
@@ -54,18 +54,18 @@ class Share:
         A call that a lender still makes counts here, where its partition is, and not there.
         """
         records = self._assignment.records
-        epoch = (self._assignment.epoch, records.version)
-        if self._epoch != epoch:
-            self._epoch = epoch
-            self._permits = max(0, min(self._most, self._counted()))
-        return self._permits
-
-    def _counted(self) -> int:
-        """By partition, so that what was lent never takes more than its partition has."""
-        if not self._assignment.records.marks:
+        if not records.marks:
             return 0  # nor need there be a consumer yet
         # Nothing is known of a topic that is gone: then none of its jobs are here either.
         count = len(self._assignment.consumer.partitions_for_topic(self._topic) or ())
+        epoch = (self._assignment.epoch, records.version, count)
+        if self._epoch != epoch:
+            self._epoch = epoch
+            self._permits = max(0, min(self._most, self._counted(count)))
+        return self._permits
+
+    def _counted(self, count: int) -> int:
+        """By partition, so that what was lent never takes more than its partition has."""
         counted, owned = 0, self._assignment.owned
         for tp, mark in self._assignment.records.marks.items():
             if tp.topic == self._topic:

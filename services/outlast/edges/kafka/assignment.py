@@ -94,7 +94,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
     @property
     def is_open(self) -> bool:
         """Whether records may be admitted at all."""
-        return bool(self._open) and not self.commits.evicted and not self.commits.is_stale
+        return bool(self._open) and self.commits.is_current
 
     @property
     def is_settling(self) -> bool:
@@ -129,8 +129,12 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         await self._steady.wait()
 
     def watch(self, opened: Callable[[], None]) -> None:
-        """Call ``opened()`` after every assignment."""
+        """Call ``opened()`` after every assignment, and when a partition's log began anew."""
         self._watchers.append(opened)
+
+    def _tell_watchers(self) -> None:
+        for opened in self._watchers:
+            opened()
 
     async def changed_within(self, seconds: float) -> None:
         """Return when something changed, or after so many seconds."""
@@ -213,8 +217,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self.records.is_between = False
         self._steady.set()
         self.generations.append((_now(), generation))
-        for opened in self._watchers:
-            opened()
+        self._tell_watchers()
         log.info(
             "feed.assigned", feed=self.name, partitions=len(assigned), lent=self.records.borrowed
         )
@@ -259,6 +262,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
             return ()
         if self._holes.began_anew(tp, records[0].offset):
             self._begin_anew(tp, records[0].offset)
+            self._tell_watchers()
         checked, lost = await self._holes.checked(self.consumer, tp, records)
         if lost is not None and tp in self._open:
             self.records.skip_below(tp, lost)

@@ -107,6 +107,11 @@ class Committer:
         """
         return self.behind_seconds > STALE_SECONDS or self._stood_seconds() > STALE_SECONDS
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the group is known to count on this member, and knows enough of its work."""
+        return not self.evicted and not self.is_stale
+
     def _stood_seconds(self) -> float:
         return 0.0 if self._ticked is None else _now() - self._ticked
 

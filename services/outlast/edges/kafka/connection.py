@@ -19,6 +19,7 @@ from outlast.edges.settings import Kafka
 from outlast_schemas.topics import HEADER_BYTES
 
 __all__ = [
+    "METADATA_MS",
     "PATIENCE_SECONDS",
     "Cluster",
     "addresses",
@@ -41,6 +42,8 @@ LOOKED_SECONDS: Final = 3.0
 BATCH_BYTES: Final = 512 * 1024
 """The 16 KiB default costs ten times the CPU: all senders of a full batch wait for its drain."""
 BROKERS_FOR_DURABILITY: Final = 3
+METADATA_MS: Final = 15_000
+"""A topic that was made anew, or has grown, is noticed within this time, not within minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,7 @@ def producer(kafka: Kafka) -> AIOKafkaProducer:
         max_batch_size=min(BATCH_BYTES, largest_record(kafka)),
         max_request_size=largest_record(kafka),
         request_timeout_ms=8_000,
+        metadata_max_age_ms=METADATA_MS,
     )
     private.never_expire(made)
     return made

@@ -38,18 +38,22 @@ class Entrance:
         Raises ``KafkaError`` when the producer does not take it, ``TimeoutError`` when its topic
         stays unknown.
         """
-        known = producer.client.cluster.partitions_for_topic(record.topic)
-        if not known:
-            async with timeout(UNKNOWN_SECONDS):
-                return await _sent(producer, record, None)
-        partition = partition_of(record.key, len(known))
-        async with self._room[(record.topic, partition)]:
-            return await _sent(producer, record, partition)
+        while (partition := _partition(producer, record)) is not None:
+            async with self._room[(record.topic, partition)]:
+                if _partition(producer, record) == partition:  # not made anew while it waited
+                    return await _sent(producer, record, partition)
+        async with timeout(UNKNOWN_SECONDS):
+            return await _sent(producer, record, None)
 
 
 def partition_of(key: bytes, partitions: int) -> int:
     """Where Kafka's own clients put a record of this key, and so every producer of ours."""
     return int(murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def _partition(producer: AIOKafkaProducer, record: Encoded) -> int | None:
+    known = producer.client.cluster.partitions_for_topic(record.topic)
+    return partition_of(record.key, len(known)) if known else None
 
 
 async def _sent(

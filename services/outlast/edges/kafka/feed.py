@@ -289,6 +289,7 @@ class Feed:
     def stop(self) -> None:
         """Take nothing new from here on."""
         self._stopping = True
+        self._starts.only(())
         self.wake()
 
     async def drain(self, seconds: float) -> int:

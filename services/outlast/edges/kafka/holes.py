@@ -51,7 +51,15 @@ class Holes:
             self._sought[tp] = expected
             consumer.seek(tp, expected)
             return (), None
-        lost = await self._lost(consumer, tp, expected, first) if first > expected else None
+        lost = None
+        if first > expected:
+            try:
+                lost = await self._lost(consumer, tp, expected, first)
+            except KafkaError as error:
+                log.warning("feed.start_unknown", feed=self._name, error=type(error).__name__)
+                if self._expected[tp] == expected and tp in consumer.assignment():
+                    consumer.seek(tp, expected)  # a loss must not pass for want of an answer
+                return (), None
         if self._expected[tp] != expected:
             return (), None  # sought anew meanwhile
         self._expected[tp] = records[-1].offset + 1
@@ -60,11 +68,7 @@ class Holes:
     async def _lost(
         self, consumer: AIOKafkaConsumer, tp: TopicPartition, expected: int, first: int
     ) -> int | None:
-        try:
-            starts: Mapping[TopicPartition, int] = await consumer.beginning_offsets([tp])
-        except KafkaError as error:
-            log.warning("feed.start_unknown", feed=self._name, error=type(error).__name__)
-            return None
+        starts: Mapping[TopicPartition, int] = await consumer.beginning_offsets([tp])
         start = min(starts[tp], first)
         if start <= expected:
             return None

@@ -120,7 +120,9 @@ class Lent:
         end = self._notes.ended(tp, offset, start.runner, start.turn)
         if end is None or mark.returned(offset, start.runner, start.turn, end):
             return
-        if end is End.DONE and mark.start(offset).runner is None:
+        if end is End.CUT:
+            mark.doubt(offset)
+        elif end is End.DONE and mark.start(offset).runner is None:
             mark.done(offset)
 
     def opened(

@@ -43,15 +43,16 @@ def _read(name: str, offset: int, metadata: str) -> Progress:
 async def begun(
     consumer: AIOKafkaConsumer, missing: Partitions, begin_at: BeginAt | None, name: str
 ) -> dict[TopicPartition, Progress]:
-    """Where to begin without a committed offset: only an empty partition is beyond doubt.
+    """Where to begin without a committed offset: at the start of what is empty, or has grown.
 
-    Raises ``TopicsError`` where there are records and nobody said where to begin.
+    Raises ``TopicsError`` where there are other records and nobody said where to begin.
     """
     if not missing:
         return {}
     starts = await consumer.beginning_offsets(list(missing))
     ends = await consumer.end_offsets(list(missing))
-    doubtful = [tp for tp in missing if starts[tp] != ends[tp]]
+    used = frozenset(tp for tp in missing if starts[tp] != ends[tp])
+    doubtful = used - await _grown(consumer, used)
     if doubtful and begin_at is None:
         names = ", ".join(sorted({tp.topic for tp in doubtful}))
         raise TopicsError(
@@ -59,8 +60,25 @@ async def begun(
             "Run `outlast topics apply` before the first jobs, or say where to begin: "
             "--from earliest (all of it again) or --from latest (skip what is there)."
         )
-    offsets = ends if begin_at == "latest" else starts
-    return {tp: Progress(offsets[tp], offsets[tp]) for tp in missing}
+    skipped = doubtful if begin_at == "latest" else frozenset[TopicPartition]()
+    offsets = {tp: ends[tp] if tp in skipped else starts[tp] for tp in missing}
+    return {tp: Progress(offset, offset) for tp, offset in offsets.items()}
+
+
+async def _grown(consumer: AIOKafkaConsumer, missing: Partitions) -> Partitions:
+    """Which of them are new in a topic that the group has begun: nobody can have read of them.
+
+    A group's offsets expire together, so that where some are left none is gone.
+    """
+    siblings = frozenset(
+        TopicPartition(topic, number)
+        for topic in {tp.topic for tp in missing}
+        for number in consumer.partitions_for_topic(topic) or ()
+    )
+    if not siblings:
+        return frozenset()
+    begun_topics = {tp.topic for tp in await private.committed(consumer, siblings)}
+    return frozenset(tp for tp in missing if tp.topic in begun_topics)
 
 
 async def look_back(

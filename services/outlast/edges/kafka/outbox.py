@@ -248,6 +248,8 @@ class Outbox:
         self._next_look = None
         if self.is_blocked:
             self._alarm()
+            for producer in (self._producer, *self._retiring.values()):
+                private.fail_vanished(producer)
             for producer in self._retiring.values():
                 if private.producer_stands_still(producer) is not None:
                     private.fail_pending(producer)

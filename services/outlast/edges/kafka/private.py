@@ -36,6 +36,7 @@ __all__ = [
     "commit",
     "committed",
     "fail_pending",
+    "fail_vanished",
     "forget_instance",
     "generation",
     "is_buffered",
@@ -219,6 +220,19 @@ def never_expire(producer: AIOKafkaProducer) -> None:
     only its answer is missing; sent again by another producer it would stand there twice.
     """
     producer._message_accumulator._batch_ttl = _FOR_EVER
+
+
+def fail_vanished(producer: AIOKafkaProducer) -> None:
+    """Fail what waits for partitions that are gone: their log is, so nothing can stand there twice.
+
+    A batch without a leader waits for one, and here none will come.
+    """
+    accumulator, cluster = producer._message_accumulator, producer.client.cluster
+    for tp in list(accumulator._batches):
+        known = cluster.partitions_for_topic(tp.topic)
+        if known and tp.partition not in known:
+            while tp in accumulator._batches:
+                accumulator._pop_batch(tp).failure(KafkaError("its partition is gone"))
 
 
 def producer_stands_still(producer: AIOKafkaProducer) -> str | None:

@@ -146,6 +146,7 @@ class Records:
         if mark is not None and floor is not None and committed.low < floor:
             log.error("feed.offset_went_back", feed=self._name, topic=tp.topic, to=committed.low)
             self._lives[tp] += 1
+            self.commits.restarted(tp)
             mark = None
         if mark is None:
             self.marks[tp] = Watermark(committed, self.me)

@@ -207,6 +207,9 @@ class ResultStream:
         self._assignment.changed.clear()
         wanted = [tp for tp in self._assignment.open_partitions() if tp not in self._held]
         if not wanted:
+            # It is getmany that hears of it else, and the coordinator waits until somebody does.
+            if (error := private.take_error(self._connected())) is not None:
+                log.warning("results.coordination_failed", error=repr(error)[:300])
             await self._assignment.changed_within(POLL_MS / 1000)
             return
         try:

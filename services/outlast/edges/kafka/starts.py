@@ -115,11 +115,18 @@ class Starts:
         start = self._records.start(tp, offset)
         await self._quarantine.entered((tp, offset), start.unclean)
         await self._assignment.steady()
-        if tp not in self._records.owned or not self._records.is_here(tp, offset):
+        while self._is_ours(tp, offset) and not self._assignment.commits.is_current:
+            # As for a new record: a process that stood still may have lost it without knowing.
+            await self._assignment.commits.recorded(tp)
+            await self._assignment.steady()
+        if not self._is_ours(tp, offset):
             raise Released
         self._records.work(tp, offset)
         if self.must_be_recorded(start):
             await self._assignment.commits.recorded(tp)
+
+    def _is_ours(self, tp: TopicPartition, offset: int) -> bool:
+        return tp in self._records.owned and self._records.is_here(tp, offset)
 
     def _let_go_of_lost(self) -> None:
         owned = self._records.owned

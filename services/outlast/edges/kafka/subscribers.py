@@ -22,7 +22,7 @@ from faststream.security import (
 )
 
 from outlast.edges.kafka import private
-from outlast.edges.kafka.connection import fetch_bytes, named
+from outlast.edges.kafka.connection import METADATA_MS, fetch_bytes, named
 from outlast.edges.kafka.membership import Membership
 from outlast.edges.kafka.security import tls, token_provider
 from outlast.edges.settings import Kafka
@@ -38,8 +38,6 @@ HEARTBEAT_MS: Final = 500
 REBALANCE_MS: Final = 6_000
 """So long the whole group waits for a member that died while it was agreeing; a live one needs two
 seconds, one of them for its last commit."""
-METADATA_MS: Final = 15_000
-"""A topic that was made anew, or has grown, is noticed within this time, not within minutes."""
 REQUEST_MS: Final = 20_000
 """Above the rebalance timeout, because aiokafka applies it to JoinGroup too."""
 A_DAY_MS: Final = 86_400_000

@@ -132,7 +132,10 @@ class Watchdog:
         )
         names = sum(now - at <= TWIN_SECONDS for at in self._renamed)
         most = max(names, *recent.values(), 0)
-        if most <= TWIN_ASSIGNMENTS or not self._is_its_turn(now):
+        if most <= TWIN_ASSIGNMENTS:
+            self._pushed_since = None  # another time is another twin
+            return None
+        if not self._is_its_turn(now):
             return None
         return f"it had to join {most} times within {TWIN_SECONDS:.0f} s: {self._twin_said()}"
 
