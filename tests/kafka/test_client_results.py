@@ -5,9 +5,12 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from structlog.testing import capture_logs
 
 from outlast import AsyncClient, JobFailed, Result, ResultStream
 from outlast.core.errors import TopicsError
@@ -401,6 +404,33 @@ async def test_members_that_come_and_go_under_load_lose_nothing(kafka: str) -> N
         # Repeated is what was handed out and not acknowledged when a member left or others moved.
         repeats = sum(Counter(handled).values()) - len(names)
         assert repeats <= 8 * 3 + 8
+
+
+async def test_an_error_of_the_group_is_said_and_holds_the_results_up_no_longer_than_it_lasts(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with place(kafka, topic_partitions={"results": 1}) as where:
+        await where.apply()
+        await where.write(ended(where, "before"))
+        async with AsyncClient(where.kafka) as client:
+            stream = client.results("g")
+            assert (await anext(stream)).job_id == "before"
+            coordinator = stream._connected()._coordinator
+            rejoin, errors = coordinator._do_rejoin_group, [KafkaError("denied"), KafkaError("no")]
+
+            async def fails_twice(subscription: object) -> Any:
+                if errors:
+                    raise errors.pop()
+                return await rejoin(subscription)
+
+            monkeypatch.setattr(coordinator, "_do_rejoin_group", fails_twice)
+            coordinator.request_rejoin()
+            await where.write(ended(where, "after"))
+            with capture_logs() as logs:
+                async with asyncio.timeout(SECONDS):
+                    assert (await anext(stream)).job_id == "after"
+
+        assert [each["event"] for each in logs].count("results.coordination_failed") == 2
 
 
 async def test_members_of_one_group_share_the_results(kafka: str) -> None:

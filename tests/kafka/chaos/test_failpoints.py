@@ -164,7 +164,7 @@ async def test_a_hold_job_in_flight_when_its_worker_dies_is_never_called_again(
 
 @pytest.mark.parametrize(
     ("stage", "bug"),
-    [(("route",), "outlast.route.next_step"), (POOL, "outlast.work.before_call")],
+    [(("route",), "outlast.route.next_target"), (POOL, "outlast.work.before_call")],
     ids=["of route", "before the call"],
 )
 async def test_a_bug_that_hits_every_record_stops_the_feed(
