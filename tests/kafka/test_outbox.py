@@ -206,6 +206,28 @@ async def test_while_a_write_is_refused_others_go_on_and_it_goes_on_by_itself(ka
         assert len(here.built) == 1 + len(told(logs, "outbox.rebuilt"))
 
 
+async def test_from_the_refusal_on_nothing_new_is_taken_also_while_the_producer_is_rebuilt(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with desk(kafka) as here:
+        started, may_start = here.outbox._started, asyncio.Event()
+
+        async def slowly() -> AIOKafkaProducer:
+            await may_start.wait()
+            return await started()
+
+        monkeypatch.setattr(here.outbox, "_started", slowly)
+        with capture_logs() as logs:
+            refused = asyncio.create_task(here.outbox.write(here.record("tiny", noise(2_000))))
+            await until(lambda: told(logs, "outbox.refused"))
+            assert here.outbox.is_blocked
+            await here.allow_large()
+            may_start.set()
+            await asyncio.wait_for(refused, BOUND)
+
+        assert not here.outbox.is_blocked
+
+
 async def test_what_one_batch_refuses_is_written_by_each_in_the_end(kafka: str) -> None:
     async with desk(kafka) as here:
         writes = [here.record("tiny", noise(400)) for _ in range(30)]

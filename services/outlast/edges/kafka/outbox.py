@@ -197,8 +197,13 @@ class Outbox:
     async def _replaced(self, broken: AIOKafkaProducer) -> None:
         """After any refusal an idempotent producer answers OutOfOrderSequenceNumber for ever."""
         rebuilding = self._rebuild_soon(broken)
-        if rebuilding is not None:
+        if rebuilding is None:
+            return
+        self._refused += 1  # already now: whoever looks while it is rebuilt must take nothing new
+        try:
             await asyncio.shield(rebuilding)
+        finally:
+            self._refused -= 1
 
     def _rebuild_soon(self, broken: AIOKafkaProducer) -> "asyncio.Task[None] | None":
         """In a task of its own: whoever was refused may be cancelled, a half-built one may not."""
