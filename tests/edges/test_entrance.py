@@ -116,3 +116,23 @@ async def test_a_topic_that_stays_unknown_is_given_up(monkeypatch: pytest.Monkey
 
     assert producer.entered == []
     assert producer.asking == {None: 0}
+
+
+async def test_who_waited_while_its_topic_was_made_anew_enters_where_its_key_belongs_now() -> None:
+    producer, entrance = Crowded({0, 1}), Entrance()
+    tasks = [
+        asyncio.create_task(
+            entrance.enter(cast(AIOKafkaProducer, producer), record(number, key_of(1, 2)))
+        )
+        for number in range(WAITING + 1)
+    ]
+    await turns()
+    assert producer.asking == {1: WAITING}
+    producer.partitions = {0}
+    producer.room.release()
+    await turns()
+
+    assert producer.asking == {1: WAITING - 1, 0: 1}
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

@@ -38,9 +38,10 @@ class Entrance:
         Raises ``KafkaError`` when the producer does not take it, ``TimeoutError`` when its topic
         stays unknown.
         """
-        while (partition := _partition(producer, record)) is not None:
+        while (partitions := _partitions(producer, record.topic)) > 0:
+            partition = partition_of(record.key, partitions)
             async with self._room[(record.topic, partition)]:
-                if _partition(producer, record) == partition:  # not made anew while it waited
+                if _partitions(producer, record.topic) == partitions:  # as before it waited
                     return await _sent(producer, record, partition)
         async with timeout(UNKNOWN_SECONDS):
             return await _sent(producer, record, None)
@@ -51,9 +52,9 @@ def partition_of(key: bytes, partitions: int) -> int:
     return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
-def _partition(producer: AIOKafkaProducer, record: Encoded) -> int | None:
-    known = producer.client.cluster.partitions_for_topic(record.topic)
-    return partition_of(record.key, len(known)) if known else None
+def _partitions(producer: AIOKafkaProducer, topic: str) -> int:
+    """How many the topic has; none while the client does not know it."""
+    return len(producer.client.cluster.partitions_for_topic(topic) or ())
 
 
 async def _sent(
