@@ -13,14 +13,33 @@ from outlast.edges.kafka.watchdog import TWIN_ASSIGNMENTS, TWIN_SECONDS, Watchdo
 PUSHES = TWIN_ASSIGNMENTS + 1
 
 
+def holding(closed_since: float | None = None) -> Assignment:
+    """The assignment of one that has its partitions, or was pushed out then."""
+    lent = SimpleNamespace(me="older")
+    return cast(Assignment, SimpleNamespace(lent=lent, consumer=None, closed_since=closed_since))
+
+
+async def test_of_two_of_one_age_the_one_that_was_shut_out_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(private, "member_id", lambda _: "member")
+    generations: deque[tuple[float, int]] = deque()
+    holds = Watchdog(holding(), instance="host-0", generations=generations)
+    fought = holds._began + 1
+    shut_out = Watchdog(holding(closed_since=fought), instance="host-0", generations=generations)
+    generations += [(fought + number / 10, 7) for number in range(PUSHES)]
+    looks = [fought + 2 + seconds for seconds in range(8)]
+
+    assert [holds._twin(now) for now in looks] == [None] * len(looks)
+    assert "host-0" in ([shut_out._twin(now) for now in looks][-1] or "")
+
+
 async def test_who_stayed_has_the_same_patience_with_the_next_twin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(private, "member_id", lambda _: "member")
     generations: deque[tuple[float, int]] = deque()
-    lent = SimpleNamespace(me="older")
-    assignment = cast(Assignment, SimpleNamespace(lent=lent, consumer=None))
-    older = Watchdog(assignment, instance="host-0", generations=generations)
+    older = Watchdog(holding(), instance="host-0", generations=generations)
     began = older._began
     first, second = began + 100, began + 100 + 3 * TWIN_SECONDS
     told: list[str | None] = []

@@ -30,8 +30,8 @@ COMPARE_SECONDS: Final = 10.0
 BEHIND_SECONDS: Final = 30.0
 """How long nothing may come of a partition that has more."""
 TWIN_SECONDS: Final = 10.0
-ALONE_SECONDS: Final = 4.0
-"""Who was not pushed out for so long has no twin any more."""
+ALONE_SECONDS: Final = 1.5
+"""Who holds its partitions and was not pushed out for so long has won, or has no twin any more."""
 TWIN_ASSIGNMENTS: Final = 3
 """More than so many of one generation, or under so many names, in that time: that is no rebalance.
 
@@ -140,13 +140,15 @@ class Watchdog:
         return f"it had to join {most} times within {TWIN_SECONDS:.0f} s: {self._twin_said()}"
 
     def _is_its_turn(self, now: float) -> bool:
-        """Of two twins the younger one goes; the other looks again, and stays when it is alone."""
-        joined = max((at for at, _ in self._generations), default=now)
-        joined = max(joined, *self._renamed, joined)
-        if self._pushed_since is None or now - joined > ALONE_SECONDS:
+        """Of two twins the one that was shut out goes, else the younger; who is alone stays."""
+        joined = max((*(at for at, _ in self._generations), *self._renamed), default=now)
+        if self._assignment.closed_since is None and now - joined > ALONE_SECONDS:
+            self._pushed_since = now
+            return False
+        if self._pushed_since is None:
             self._pushed_since = now
         is_young = now - self._began < TWIN_SECONDS
-        wait = zlib.crc32(self._assignment.lent.me.encode()) % 3 + (0 if is_young else 5)
+        wait = zlib.crc32(self._assignment.lent.me.encode()) % 3 * 2 + (2 if is_young else 8)
         return now - self._pushed_since >= wait
 
     def _twin_said(self) -> str:
