@@ -10,9 +10,9 @@ from typing import Final
 
 import structlog
 
-from outlast.core.breaker import Breaker
+from outlast.core.breaker import ProviderBreaker
 from outlast.ports import HealthPorts
-from outlast_schemas.health import BreakerWord
+from outlast_schemas.health import BreakerWord, ModelHealth
 from outlast_schemas.vitals import Vitals
 
 __all__ = ["VerdictOwner"]
@@ -31,7 +31,7 @@ class VerdictOwner:
         """``owns`` tells whether a provider's vitals are still this process's to fold."""
         self._ports = ports
         self._owns = owns
-        self._breakers: dict[str, Breaker] = {}
+        self._breakers: dict[str, ProviderBreaker] = {}
         self._written: dict[str, int] = {}
         self._epoch: dict[str, int] = {}
         self._heard: dict[str, int] = {}
@@ -53,11 +53,10 @@ class VerdictOwner:
             before = self._breakers[provider]
             await self._replace(before, before.ticked(now, roll))
 
-    def _breaker(self, provider: str) -> Breaker:
+    def _breaker(self, provider: str) -> ProviderBreaker:
         if provider not in self._breakers:
-            known = self._ports.known(provider)
-            self._breakers[provider] = Breaker.restored(provider, known)
-            now = self._ports.clock.now()
+            known, now = self._ports.known(provider), self._ports.clock.now()
+            self._breakers[provider] = ProviderBreaker.restored(provider, known, now)
             self._epoch[provider] = now if known is None else max(now, known.epoch + 1)
         return self._breakers[provider]
 
@@ -65,13 +64,34 @@ class VerdictOwner:
         for kept in (self._breakers, self._written, self._epoch, self._heard):
             kept.pop(provider, None)
 
-    async def _replace(self, before: Breaker, after: Breaker) -> None:
+    async def _replace(self, before: ProviderBreaker, after: ProviderBreaker) -> None:
         provider, now = after.provider, self._ports.clock.now()
         self._breakers[provider] = after
-        if (before.state is BreakerWord.CLOSED) != (after.state is BreakerWord.CLOSED):
-            event = "health.closed" if after.state is BreakerWord.CLOSED else "health.opened"
-            log.warning(event, provider=provider, evidence=after.evidence)
+        _tell(before, after)
         old = now - self._written.get(provider, 0) >= REWRITE_MS
         if old or before.health(0, 0) != after.health(0, 0):
             self._written[provider] = now
             await self._ports.verdicts.publish(after.health(self._epoch[provider], now))
+
+
+def _tell(before: ProviderBreaker, after: ProviderBreaker) -> None:
+    """What an operator wants to know: what went down, what is tried again, what is well."""
+    was = before.health(0, 0).models
+    for model, verdict in after.health(0, 0).models.items():
+        event = _event(was.get(model), verdict)
+        if event is not None:
+            evidence = verdict.evidence
+            log.warning(event, provider=after.provider, model=model, evidence=evidence)
+
+
+def _event(before: ModelHealth | None, after: ModelHealth) -> str | None:
+    was = before.state if before is not None else BreakerWord.CLOSED
+    match was, after.state:
+        case ((BreakerWord.CLOSED | BreakerWord.RAMP), BreakerWord.OPEN):
+            return "health.opened"
+        case ((BreakerWord.OPEN | BreakerWord.HALF_OPEN), BreakerWord.RAMP):
+            return "health.ramp"
+        case BreakerWord.RAMP, BreakerWord.CLOSED:
+            return "health.closed"
+        case _:
+            return None

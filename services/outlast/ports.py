@@ -10,7 +10,7 @@ from outlast.core.capability import Operation
 from outlast.core.choose import Fleet
 from outlast.core.decide import View
 from outlast.core.lifecycle import Outgoing
-from outlast.core.policy import Catalogue, Target
+from outlast.core.policy import Catalogue, Permit, Target
 from outlast.core.verdict import Verdict
 from outlast_schemas.dead_letter import DeadLetter, Reason
 from outlast_schemas.health import Health
@@ -109,14 +109,23 @@ class Call(Protocol):
 class Pool(Protocol):
     """This process's part of a provider's pool."""
 
-    def calling(self, job: Job) -> AbstractAsyncContextManager[None]:
+    def fleet(self) -> Fleet:
+        """The fleet's verdicts, and what this process itself has just found out."""
+        ...
+
+    def may_try(self, job: Job) -> bool:
+        """Whether the retry budget has room, where this provider has failed the job before."""
+        ...
+
+    def calling(self, job: Job, target: Target) -> AbstractAsyncContextManager[Permit]:
         """Hold one of the pool's permits for as long as the context lasts.
 
-        While the job waits for it, it rests. Raises ``Released`` when it is not to wait any more.
+        While the job waits for it, it rests; where the target is found down meanwhile it waits no
+        longer. Raises ``Released`` when it is not to wait any more.
         """
         ...
 
-    def ended(self, job_id: str, verdict: Verdict) -> None:
+    def ended(self, permit: Permit, job_id: str, verdict: Verdict) -> None:
         """A call ended; what it says of the provider goes into the vitals."""
         ...
 
@@ -177,6 +186,15 @@ class WorkPorts(Ports):
 
     call: Call
     pool: Pool
+
+    def view(self) -> View:
+        """The world at this moment, with what the pool itself has found out."""
+        return View(
+            catalogue=self.catalogue,
+            fleet=self.pool.fleet(),
+            now=self.clock.now(),
+            roll=self.clock.roll(),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from outlast.core.admission import Fault
-from outlast.core.decide import Go, Situation, after_call, before_call, situation
+from outlast.core.decide import Go, Situation, after_call, before_call, over_budget, situation
 from outlast.core.errors import CallSpent, Released
 from outlast.core.lifecycle import Decision, SetAside, records
-from outlast.core.policy import Target
+from outlast.core.policy import Permit, Target
 from outlast.core.verdict import Verdict
 from outlast.ports import WorkPorts
 from outlast_schemas.attempt import Attempt
@@ -64,19 +64,23 @@ async def _step(job: Job, provider: str, ports: WorkPorts) -> _Called | Decision
     decision = before_call(job, provider, asked)
     if not isinstance(decision, Go):
         return decision
-    async with ports.pool.calling(job):
+    if not ports.pool.may_try(job):
+        return over_budget(job, asked)
+    async with ports.pool.calling(job, decision.target) as permit:
         if asked.on_ambiguous == "hold":
             # Whoever finds the mark of a process that died must be able to trust that it is there.
             await ports.starts.recorded(job)
         # All this may have taken its time: look once more.
         match before_call(job, provider, asked.at(ports.view())):
             case Go(target):
-                return await _call(job, target, asked, ports)
+                return await _call(job, target, permit, asked, ports)
             case changed:
                 return changed
 
 
-async def _call(job: Job, target: Target, asked: Situation, ports: WorkPorts) -> _Called | Decision:
+async def _call(
+    job: Job, target: Target, permit: Permit, asked: Situation, ports: WorkPorts
+) -> _Called | Decision:
     body = ports.codec.body(job)
     if isinstance(body, Fault):
         return SetAside(job, body.reason, body.detail)
@@ -84,7 +88,7 @@ async def _call(job: Job, target: Target, asked: Situation, ports: WorkPorts) ->
     left = (job.state.deadline - began) / 1000
     try:
         verdict = await ports.call(cast(Mapping[str, object], body), target, left, asked.operation)
-        ports.pool.ended(job.id, verdict)
+        ports.pool.ended(permit, job.id, verdict)
     except (Released, CancelledError):
         raise
     except Exception as bug:

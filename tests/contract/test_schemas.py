@@ -1,6 +1,7 @@
 """Schemas, examples and dataclasses say the same, whichever of them one reads."""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from outlast_schemas.health import BreakerWord, Health, ModelHealth
 from outlast_schemas.lent import Note
 from outlast_schemas.result import Result, Status
 from outlast_schemas.state import KEPT_ATTEMPTS, KNOWN, State
-from outlast_schemas.vitals import Vitals
+from outlast_schemas.vitals import Vitals, Window
 from tests.core.given import a_job
 
 ROOT: Final = Path(__file__).parents[2] / "schemas" / "outlast_schemas" / "v1"
@@ -145,12 +146,37 @@ STATE: Final = State(accepted=1, deadline=2, route="chat")
 WHOLE_STATE: Final = replace(STATE, target="p/m", due=3, avoid={"p": 4}, attempts=(ATTEMPT,))
 MODEL: Final = ModelHealth(state=BreakerWord.OPEN, since=1)
 STATE_RULES: Final = schema("state")
+LATER: Final = defaultdict(
+    set[str],
+    {
+        "Health": {"paused_until"},
+        "ModelHealth": {"permits", "setbacks"},
+        "Vitals": {"models", "probe_of", "queued", "paused_until"},
+        "Window": set(Window().to_json()),
+    },
+)
+"""Fields that were added since: always written, and optional for who reads."""
+
+
+def without_later(fields: Json) -> dict[str, Any]:
+    """A record as it was written before these fields were known."""
+    is_health = "epoch" in fields
+    old = {k: v for k, v in fields.items() if k not in LATER["Health" if is_health else "Vitals"]}
+    if is_health:
+        old["models"] = {
+            name: {k: v for k, v in each.items() if k not in LATER["ModelHealth"]}
+            for name, each in fields["models"].items()
+        }
+    return old
+
+
 FIELDS: Final = [
     (STATE_RULES, STATE.to_json(), WHOLE_STATE.to_json()),
     (STATE_RULES["$defs"]["attempt"], ATTEMPT.to_json(), WHOLE_ATTEMPT.to_json()),
     (schema("health"), *[Health(provider="p", epoch=1, at=1).to_json()] * 2),
     (schema("health")["$defs"]["model"], *[MODEL.to_json()] * 2),
     (schema("vitals"), *[Vitals(provider="p", worker="w", at=1).to_json()] * 2),
+    (schema("vitals")["$defs"]["window"], *[Window().to_json()] * 2),
     (
         schema("error")["properties"]["error"],
         *[an_error(example("error/cancelled")).error_json()["error"]] * 2,
@@ -162,8 +188,19 @@ FIELDS: Final = [
 def test_required_is_what_is_always_written_and_named_is_what_may_be(
     rules: Json, least: Json, most: Json
 ) -> None:
-    assert set(rules["required"]) == set(least)
+    assert set(rules.get("required", ())) == set(least) - LATER[rules.get("title", "")]
     assert set(rules["properties"]) == set(most)
+
+
+@pytest.mark.parametrize("name", ["health/ramp", "health/half-open", "vitals/failing"])
+def test_what_was_written_before_a_field_was_known_is_read_all_the_same(name: str) -> None:
+    kind = name.split("/")[0]
+    old = without_later(example(name))
+    VALIDATORS[kind].validate(old)
+    written = ROUND_TRIPS[kind](old)
+
+    assert without_later(written) == old
+    assert set(written) == set(example(name))
 
 
 def test_the_fields_that_a_state_knows_are_those_of_its_schema() -> None:
@@ -248,9 +285,17 @@ healths = st.builds(
             evidence=names,
             prober=st.none() | names,
             probe_at=st.none() | counts,
+            permits=st.none() | counts,
+            setbacks=counts,
         ),
         max_size=3,
     ),
+    paused_until=st.none() | counts,
+)
+windows = st.builds(
+    Window,
+    note=st.none() | names,
+    **{each: counts for each in Window().to_json() if each != "note"},
 )
 vitals = st.builds(
     Vitals,
@@ -266,6 +311,10 @@ vitals = st.builds(
     limit=counts,
     served=counts,
     failed=counts,
+    probe_of=st.none() | names,
+    queued=counts,
+    paused_until=st.none() | counts,
+    models=st.dictionaries(names, windows, max_size=3),
 )
 
 
@@ -387,6 +436,26 @@ def test_a_note_without_one_of_its_fields_is_refused(field: str) -> None:
 
     with pytest.raises(KeyError):
         Note.from_json(fields)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("succeeded", -1),
+        ("unreached", "3"),
+        ("ms", None),
+        ("overdue", True),
+        ("note", 7),
+    ],
+)
+def test_a_window_that_misfits_is_refused_by_schema_and_code_alike(
+    field: str, value: object
+) -> None:
+    fields = {**example("vitals/failing"), "models": {"deepseek-flash": {field: value}}}
+
+    assert not VALIDATORS["vitals"].is_valid(fields)
+    with pytest.raises(TypeError):
+        Vitals.from_json(fields)
 
 
 @pytest.mark.parametrize("name", ["state/accepted", "vitals/quiet", "health/half-open"])

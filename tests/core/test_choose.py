@@ -1,13 +1,26 @@
 """Which target takes a job: the first in order that is allowed, up and not avoided."""
 
+from collections.abc import Collection
+from dataclasses import replace
+
 import pytest
 
 from outlast.core.capability import CHAT as COMPLETION
 from outlast.core.capability import EMBEDDINGS
-from outlast.core.choose import Choice, Fleet, Later, NobodyUp, Refuse, Send, choose, eligible
+from outlast.core.choose import (
+    Choice,
+    Fleet,
+    Later,
+    NobodyUp,
+    Ramp,
+    Refuse,
+    Send,
+    choose,
+    eligible,
+)
 from outlast.core.policy import Route, Target
 from outlast_schemas.dead_letter import Reason
-from outlast_schemas.health import EVERY_MODEL, BreakerWord
+from outlast_schemas.health import EVERY_MODEL, BreakerWord, Health, ModelHealth
 from tests.core.given import CATALOGUE, CHAT, FLASH, HAIKU, LUNA, NOW, TINY, WEST, a_fleet
 
 ALL_UP = Fleet({})
@@ -162,3 +175,147 @@ def test_a_scope_that_leaves_nobody_is_the_reason_before_what_they_could_do() ->
 
     assert isinstance(choice, Refuse)
     assert choice.reason is Reason.SCOPE
+
+
+# --- what is known of the fleet -------------------------------------------------------------
+
+
+def verdicts(
+    *, at: int = NOW, paused_until: int | None = None, **models: ModelHealth
+) -> dict[str, Health]:
+    """What was said of deepseek's models; ``every`` stands for all of them."""
+    named = {EVERY_MODEL if name == "every" else name: each for name, each in models.items()}
+    health = Health(provider="deepseek", epoch=1, at=at, models=named, paused_until=paused_until)
+    return {"deepseek": health}
+
+
+def a_verdict(state: BreakerWord, permits: int | None = None) -> ModelHealth:
+    return ModelHealth(state=state, since=NOW - 5, permits=permits)
+
+
+W = BreakerWord
+
+
+@pytest.mark.parametrize(
+    ("own", "every", "is_up"),
+    [
+        (W.CLOSED, W.CLOSED, True),
+        (W.RAMP, W.CLOSED, True),
+        (W.CLOSED, W.RAMP, True),
+        (W.HALF_OPEN, W.CLOSED, False),
+        (W.OPEN, W.CLOSED, False),
+        (W.OPEN, W.RAMP, False),
+        (W.CLOSED, W.OPEN, False),
+        (W.RAMP, W.HALF_OPEN, False),
+    ],
+)
+def test_a_model_is_up_when_its_own_verdict_and_the_provider_s_let_jobs_through(
+    own: BreakerWord, every: BreakerWord, is_up: bool
+) -> None:
+    fleet = Fleet(verdicts(flash=a_verdict(own), every=a_verdict(every)))
+
+    assert fleet.is_up(FLASH, NOW) is is_up
+    # a stale verdict is none
+    assert Fleet(verdicts(flash=a_verdict(own), at=NOW - 30_001)).is_up(FLASH, NOW)
+
+
+@pytest.mark.parametrize(
+    ("tripped", "is_up"),
+    [
+        ((), True),
+        (("deepseek",), False),
+        (("deepseek/flash",), False),
+        (("deepseek/pro",), True),
+        (("openai",), True),
+    ],
+)
+def test_what_this_process_has_tripped_is_down_whatever_the_fleet_says(
+    tripped: Collection[str], is_up: bool
+) -> None:
+    for health in ({}, verdicts(every=a_verdict(W.CLOSED))):
+        assert Fleet(health, tripped=tripped).is_up(FLASH, NOW) is is_up
+        assert Fleet(health, tripped=tripped).may_send(FLASH, NOW) is is_up
+
+
+@pytest.mark.parametrize(
+    ("health", "expected"),
+    [
+        ({}, None),
+        (verdicts(flash=a_verdict(W.CLOSED)), None),
+        (verdicts(flash=a_verdict(W.OPEN)), None),
+        (verdicts(pro=a_verdict(W.RAMP, 4)), None),
+        (verdicts(flash=a_verdict(W.RAMP, 4)), Ramp("flash", NOW - 5, 4)),
+        (verdicts(every=a_verdict(W.RAMP, 2)), Ramp(EVERY_MODEL, NOW - 5, 2)),
+        # of an owner that does not say how many: one
+        (verdicts(flash=a_verdict(W.RAMP)), Ramp("flash", NOW - 5, 1)),
+        (
+            verdicts(every=a_verdict(W.RAMP, 2), flash=a_verdict(W.RAMP, 4)),
+            Ramp(EVERY_MODEL, NOW - 5, 2),
+        ),
+        (verdicts(flash=a_verdict(W.RAMP, 4), at=NOW - 30_000), Ramp("flash", NOW - 5, 4)),
+        (verdicts(flash=a_verdict(W.RAMP, 4), at=NOW - 30_001), None),
+    ],
+)
+def test_a_ramp_is_the_provider_s_or_the_model_s(
+    health: dict[str, Health], expected: Ramp | None
+) -> None:
+    assert Fleet(health).ramp(FLASH, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "full", "expected"),
+    [
+        (W.RAMP, (), Send(FLASH)),
+        (W.RAMP, ("openai",), Send(FLASH)),
+        # enough is there already: what else comes goes elsewhere
+        (W.RAMP, ("deepseek",), Send(LUNA)),
+        (W.CLOSED, ("deepseek",), Send(FLASH)),
+        (W.OPEN, (), Send(LUNA)),
+    ],
+)
+def test_no_more_jobs_are_sent_to_a_ramp_than_it_has_room_for(
+    state: BreakerWord, full: Collection[str], expected: Choice
+) -> None:
+    fleet = Fleet(verdicts(every=a_verdict(state, 1)), full=full)
+
+    assert choose(CHAT, COMPLETION, None, {}, fleet, CATALOGUE, NOW) == expected
+
+
+def test_a_job_that_may_only_go_where_a_full_ramp_is_waits_in_the_parking() -> None:
+    fleet = Fleet(verdicts(every=a_verdict(W.RAMP, 1)), full={"deepseek"})
+    choice = choose(CHAT, COMPLETION, frozenset({"deepseek"}), {}, fleet, CATALOGUE, NOW)
+
+    assert choice == NobodyUp()
+
+
+@pytest.mark.parametrize(
+    ("wait", "patience", "expected"),
+    [
+        (0, 30.0, Send(FLASH)),
+        (-5_000, 30.0, Send(FLASH)),
+        # short enough to be waited for there
+        (30_000, 30.0, Send(FLASH)),
+        (30_001, 30.0, Send(LUNA)),
+        (1, 0.0, Send(LUNA)),
+    ],
+)
+def test_who_wishes_to_be_left_alone_for_longer_than_the_route_waits_is_left_alone(
+    wait: int, patience: float, expected: Choice
+) -> None:
+    fleet = Fleet(verdicts(paused_until=NOW + wait))
+    route = replace(CHAT, throttle_wait_seconds=patience)
+
+    assert fleet.paused_until("deepseek") == NOW + wait
+    assert fleet.paused_until("openai") == 0
+    assert choose(route, COMPLETION, None, {}, fleet, CATALOGUE, NOW) == expected
+
+
+def test_a_job_that_may_only_go_to_who_is_left_alone_waits_until_that_is_over() -> None:
+    fleet = Fleet(verdicts(paused_until=NOW + 90_000))
+    choice = choose(CHAT, COMPLETION, frozenset({"deepseek"}), {}, fleet, CATALOGUE, NOW)
+    longer = {"deepseek": NOW + 99_000}
+
+    assert choice == Later(NOW + 90_000)
+    assert choose(
+        CHAT, COMPLETION, frozenset({"deepseek"}), longer, fleet, CATALOGUE, NOW
+    ) == Later(NOW + 99_000)

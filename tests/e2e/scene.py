@@ -248,6 +248,7 @@ async def scene(
     *,
     behaviour: Behaviour | None = None,
     concurrency: int = 100,
+    rates: str = "",
     route: str = "max_attempts = 8",
     clocks: str = "connect_seconds = 2, first_token_seconds = 2",
     topics: str = "partitions = 12",
@@ -255,7 +256,8 @@ async def scene(
 ) -> AsyncIterator[Scene]:
     """A scene whose route `chat` has all the providers, in this order.
 
-    `topics` are further lines of `[kafka]`; `secured` says to us what they say of its security.
+    `rates` follow the concurrency in `limits`. `topics` are further lines of `[kafka]`; `secured`
+    says to us what they say of its security.
     """
     prefix = f"e2e-{uuid4().hex[:8]}"
     kafka = replace(secured or Kafka(), bootstrap_servers=bootstrap_servers, prefix=prefix)
@@ -279,7 +281,7 @@ family = "{name}"
 base_url = "{{{name}}}"
 api_key_env = "{name.upper()}_API_KEY"
 jurisdiction = "{"cn" if name == "deepseek" else "us"}"
-limits = {{{{ concurrency = {concurrency} }}}}
+limits = {{{{ concurrency = {concurrency}{rates} }}}}
 clocks = {{{{ {clocks} }}}}
 """
             for name in providers

@@ -37,6 +37,7 @@ VERDICTS: dict[str, W] = {
     "cut": W.AMBIGUOUS,
     "reject": W.JOB_REJECTED,
     "refuse": W.PROVIDER_DOWN,
+    "flap": W.SUCCEEDED,  # it begins up
     "outage": W.AMBIGUOUS,  # its first call hangs
 }
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from outlast.core.breaker import ANSWERED
+from outlast.core.breaker import ANSWERED, REACHED
 from outlast.core.capability import CHAT, EMBEDDINGS, Operation
 from outlast.core.policy import Provider, Target
 from outlast.core.verdict import Verdict
@@ -137,7 +137,7 @@ async def test_of_a_model_that_is_not_for_chat_the_embedding_tells_how_the_provi
 ) -> None:
     provided = Provided(chat=MISROUTED, embeddings=embeddings)
 
-    assert ((await probed(provided).probe()).word in ANSWERED) is answered
+    assert ((await probed(provided).probe()).word in REACHED) is answered
 
 
 async def test_a_failed_probe_teaches_nothing() -> None:

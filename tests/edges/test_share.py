@@ -170,3 +170,50 @@ def test_the_process_s_own_bound_holds_with_calls_that_are_lent_too() -> None:
     owned.counts({2: Mark(running=2), 3: Mark(running=2)})
 
     assert share() == 6
+
+
+@pytest.mark.parametrize("permits", range(10))
+@pytest.mark.parametrize("turn", range(9))
+def test_the_parts_of_a_ramp_add_up_to_its_permits_whoever_owns_what(
+    permits: int, turn: int
+) -> None:
+    workers = []
+    for numbers in ((0, 3), (1,), (2,)):
+        owned = Owned(frozenset())
+        owned.own(*numbers)
+        workers.append(Share(cast(Assignment, owned), "work", limit=100, most=1_000))
+
+    assert sum(each.of_ramp(permits, turn) for each in workers) == permits
+
+
+def test_a_single_permit_of_a_ramp_comes_to_each_partition_in_turn() -> None:
+    owned = Owned(frozenset())
+    owned.own(1, 2)
+    share = Share(cast(Assignment, owned), "work", limit=100, most=1_000)
+
+    assert [share.of_ramp(1, turn) for turn in range(8)] == [0, 1, 1, 0] * 2
+
+
+def test_without_a_partition_there_is_no_part_of_a_ramp_and_of_a_topic_that_is_gone_neither() -> (
+    None
+):
+    owned, gone = Owned(frozenset()), Owned(frozenset(), partitions=0)
+    gone.own(0)
+    shares = [Share(cast(Assignment, each), "work", limit=9, most=9) for each in (owned, gone)]
+
+    assert [share.of_ramp(8, 3) for share in shares] == [0, 0]
+    assert [share.partitions for share in shares] == [0, 0]
+
+
+def test_what_is_split_is_counted_anew_when_partitions_move_or_the_topic_grows() -> None:
+    owned = Owned(frozenset())
+    share = Share(cast(Assignment, owned), "work", limit=10, most=1_000)
+    owned.own(0, 2)
+    seen = [(share.epoch, sorted(share.owned), share.partitions)]
+    owned.own(3, topic="other")
+    seen.append((share.epoch, sorted(share.owned), share.partitions))
+    owned.partitions = 6
+    seen.append((share.epoch, sorted(share.owned), share.partitions))
+
+    assert [each[1:] for each in seen] == [([0, 2], 4), ([], 4), ([], 6)]
+    assert len({each[0] for each in seen}) == 3

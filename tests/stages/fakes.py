@@ -9,7 +9,7 @@ from outlast.core.capability import Operation
 from outlast.core.choose import Fleet
 from outlast.core.errors import Released
 from outlast.core.lifecycle import Hop, Outgoing
-from outlast.core.policy import Catalogue, Target
+from outlast.core.policy import Catalogue, Permit, Target
 from outlast.core.verdict import Verdict
 from outlast.edges.clock import BrokerClock
 from outlast.edges.codec import Codec
@@ -154,17 +154,18 @@ class Call:
 class Pool:
     """Permits that may have to be waited for, and what was said of calls that ended."""
 
-    def __init__(self, log: list[str]) -> None:
+    def __init__(self, log: list[str], fleet: Callable[[], Fleet]) -> None:
+        self.fleet = fleet
         self.has_room = asyncio.Event()
         self.has_room.set()
         self.taken = self.held = self.waiting = 0
         self.ends: list[tuple[str, VerdictWord]] = []
-        self.well = True
+        self.well = self.in_budget = True
         self.lets_go = False
         self._log = log
 
     @asynccontextmanager
-    async def calling(self, job: Job) -> AsyncIterator[None]:
+    async def calling(self, job: Job, target: Target) -> AsyncIterator[Permit]:
         self.waiting += 1
         try:
             await self.has_room.wait()
@@ -176,13 +177,16 @@ class Pool:
         self.held += 1
         self._log.append("permit taken")
         try:
-            yield
+            yield Permit(target.model)
         finally:
             self.held -= 1
             self._log.append("permit returned")
 
-    def ended(self, job_id: str, verdict: Verdict) -> None:
+    def ended(self, permit: Permit, job_id: str, verdict: Verdict) -> None:
         self.ends.append((job_id, verdict.word))
+
+    def may_try(self, job: Job) -> bool:
+        return self.in_budget
 
     def does_well(self, job_id: str) -> bool:
         return self.well
@@ -279,10 +283,10 @@ class World:
         self.clock = FrozenClock()
         self.outbox = Outbox(self.log)
         self.call = Call(self.log)
-        self.pool = Pool(self.log)
+        self.fleet = FleetView(self.clock)
+        self.pool = Pool(self.log, self.fleet.fleet)
         self.starts = Starts(self.log)
         self.sweeps = Sweeps()
-        self.fleet = FleetView(self.clock)
         self.fleet.down = down
         self._catalogue = catalogue
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from outlast.health import VerdictOwner
 from outlast.ports import HealthPorts
 from outlast_schemas.attempt import VerdictWord
 from outlast_schemas.health import EVERY_MODEL, BreakerWord, Health, ModelHealth
-from outlast_schemas.vitals import Vitals
+from outlast_schemas.vitals import Vitals, Window
 from tests.core.given import NOW
 from tests.stages.fakes import FrozenClock
 
@@ -28,28 +29,47 @@ class Fleet:
     async def publish(self, health: Health) -> None:
         self.published.append(health)
 
-    async def saw(self, worker: str, provider: str = "deepseek", **window: object) -> None:
-        window = {"limit": 1, **window}
+    async def saw(
+        self,
+        worker: str,
+        provider: str = "deepseek",
+        *,
+        limit: int = 4,
+        probe: str | None = None,
+        probe_of: str | None = "flash",
+        paused_until: int | None = None,
+        **window: Any,
+    ) -> None:
         vitals = Vitals(
             provider=provider,
             worker=worker,
             at=self.clock.now(),
-            **{"limit": 1, **window},  # type: ignore[arg-type]
+            limit=limit,
+            probe=probe,
+            probe_of=probe_of if probe is not None else None,
+            paused_until=paused_until,
+            models={"flash": Window(**window)} if window else {},
         )
         await self.owner.saw(vitals)
 
     @property
     def states(self) -> list[str]:
-        return [each.models[EVERY_MODEL].state.value for each in self.published]
+        return [_of_flash(each).state.value for each in self.published]
 
     @property
     def latest(self) -> ModelHealth:
-        return self.published[-1].models[EVERY_MODEL]
+        return _of_flash(self.published[-1])
 
 
-def known(state: BreakerWord, **more: object) -> Health:
-    verdict = ModelHealth(state=state, since=NOW - 9_000, **more)  # type: ignore[arg-type]
-    return Health(provider="deepseek", epoch=7, at=NOW, models={EVERY_MODEL: verdict})
+def _of_flash(health: Health) -> ModelHealth:
+    return health.models.get("flash", health.models[EVERY_MODEL])
+
+
+def known(state: BreakerWord, **more: Any) -> Health:
+    well = ModelHealth(state=BreakerWord.CLOSED, since=0)
+    verdict = ModelHealth(state=state, since=NOW - 9_000, **more)
+    models = {EVERY_MODEL: well, "flash": verdict}
+    return Health(provider="deepseek", epoch=7, at=NOW, models=models)
 
 
 async def opened() -> Fleet:
@@ -124,13 +144,13 @@ async def test_a_prober_that_does_not_answer_is_replaced_by_another() -> None:
         await fleet.saw("b")
         await fleet.owner.tick()
 
-    probers = [each.models[EVERY_MODEL].prober for each in fleet.published]
+    probers = [_of_flash(each).prober for each in fleet.published]
     assert {*probers[2:]} == {"a", "b"}
     assert fleet.latest.prober != silent
 
 
 @pytest.mark.parametrize(
-    ("word", "closes"),
+    ("word", "ramps"),
     [
         (VerdictWord.SUCCEEDED, True),
         (VerdictWord.JOB_REJECTED, True),  # some models refuse one token
@@ -138,7 +158,7 @@ async def test_a_prober_that_does_not_answer_is_replaced_by_another() -> None:
         (VerdictWord.AMBIGUOUS, False),
     ],
 )
-async def test_only_a_probe_that_was_answered_closes(word: VerdictWord, closes: bool) -> None:
+async def test_only_a_probe_that_was_answered_begins_a_ramp(word: VerdictWord, ramps: bool) -> None:
     fleet = await opened()
     await fleet.owner.tick()
     await fleet.saw("a", succeeded=50)
@@ -146,7 +166,72 @@ async def test_only_a_probe_that_was_answered_closes(word: VerdictWord, closes: 
     assert fleet.states[-1] == "half_open"  # late answers of old calls prove nothing
     await fleet.saw(fleet.latest.prober or "", probe=word.value)
 
-    assert (fleet.states[-1] == "closed") is closes
+    assert fleet.states[-1] == ("ramp" if ramps else "open")
+
+
+async def test_a_provider_is_trusted_again_step_by_step_and_each_is_told() -> None:
+    fleet = await opened()
+    await fleet.owner.tick()
+    await fleet.saw(fleet.latest.prober or "", probe=VerdictWord.SUCCEEDED.value)
+    while fleet.latest.state is BreakerWord.RAMP:
+        assert len(fleet.published) < 9
+        await fleet.saw("a", succeeded=fleet.latest.permits)
+
+    steps = [_of_flash(each).permits for each in fleet.published]
+    assert fleet.states == ["closed", "open", "half_open", "ramp", "ramp", "ramp", "closed"]
+    assert steps == [None, None, None, 1, 2, 4, None]  # of two workers with four permits each
+
+
+async def test_a_failure_in_the_ramp_is_told_at_once() -> None:
+    fleet = Fleet(known(BreakerWord.RAMP, permits=4, setbacks=2))
+    await fleet.saw("a", failures=1, streak=1, note="503")
+
+    assert fleet.states == ["open"]
+    assert fleet.latest.setbacks == 3
+    assert fleet.latest.evidence == "1 of 1 calls of the ramp failed; the last: 503"
+
+
+async def test_a_ramp_that_sees_no_job_goes_on_by_probes() -> None:
+    fleet = Fleet(known(BreakerWord.RAMP, permits=1))
+    await fleet.saw("a")
+    for _ in range(12):
+        fleet.clock.advance(1_000)
+        await fleet.saw("a")
+        await fleet.owner.tick()
+        if fleet.latest.probe_at is not None:
+            await fleet.saw("a", probe=VerdictWord.SUCCEEDED.value)
+
+    assert fleet.states[-1] == "closed"
+    assert "open" not in fleet.states
+
+
+async def test_a_lone_suspect_opens_nothing_for_the_fleet() -> None:
+    fleet = Fleet()
+    await fleet.saw("b", succeeded=9)
+    await fleet.saw("a", failures=9, streak=9)
+
+    assert fleet.states == ["closed"]
+
+
+async def test_a_wish_to_be_left_alone_reaches_the_fleet_at_once_and_ends_in_time() -> None:
+    fleet = Fleet()
+    await fleet.saw("b", succeeded=1)
+    await fleet.saw("a", throttled=1, paused_until=NOW + 2_000)
+    assert [each.paused_until for each in fleet.published] == [None, NOW + 2_000]
+    fleet.clock.advance(2_000)
+    await fleet.owner.tick()
+
+    assert fleet.published[-1].paused_until is None
+
+
+async def test_when_connections_fail_all_models_are_down() -> None:
+    fleet = Fleet()
+    await fleet.saw("a", failures=3, unreached=3, streak=3, note="refused")
+
+    verdict = fleet.published[-1].models[EVERY_MODEL]
+    assert {*fleet.published[-1].models} == {EVERY_MODEL}
+    assert verdict.state is BreakerWord.OPEN
+    assert verdict.evidence == "3 connections in a row failed; the last: refused"
 
 
 async def test_a_new_owner_goes_on_from_the_verdict_that_stands() -> None:
@@ -171,7 +256,7 @@ async def test_who_has_no_permit_to_probe_with_is_not_named() -> None:
     fleet.clock.advance(6_000)  # who was seen then is not known any more
     await fleet.saw("idle", limit=0)
     await fleet.owner.tick()
-    named = [each.models[EVERY_MODEL].prober for each in fleet.published]
+    named = [_of_flash(each).prober for each in fleet.published]
     await fleet.saw("able")
     await fleet.owner.tick()
 
@@ -192,7 +277,15 @@ async def test_a_new_owner_takes_the_answer_of_a_prober_the_last_one_named() -> 
     fleet = Fleet(known(BreakerWord.HALF_OPEN, prober="a", probe_at=NOW - 1_000))
     await fleet.saw("a", probe=VerdictWord.SUCCEEDED.value)
 
-    assert fleet.states == ["closed"]
+    assert fleet.states == ["ramp"]
+
+
+async def test_a_new_owner_waits_for_a_prober_it_has_not_heard_of_yet() -> None:
+    fleet = Fleet(known(BreakerWord.HALF_OPEN, prober="a", probe_at=NOW - 1_000))
+    await fleet.saw("b")
+    await fleet.owner.tick()
+
+    assert (fleet.latest.prober, fleet.latest.probe_at) == ("a", NOW - 1_000)
 
 
 def _loses(fleet: Fleet) -> None:

@@ -438,3 +438,12 @@ async def test_a_provider_without_embeddings_is_not_called_for_them() -> None:
     await work(queued(("outlast-operation", b"embeddings")), "deepseek", world.work_ports())
 
     assert (world.call.calls, world.outbox.told) == ([], ["retry.0s"])
+
+
+async def test_a_repeat_beyond_the_retry_budget_waits_half_a_minute_without_a_call() -> None:
+    world = World()
+    world.pool.in_budget = False
+    await work(a_job(), "deepseek", world.work_ports())
+
+    assert world.outbox.told == ["retry.30s"]
+    assert "permit taken" not in world.log

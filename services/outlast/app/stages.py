@@ -10,8 +10,11 @@ import structlog
 from aiokafka import TopicPartition
 
 from outlast.app.parts import MOVE_SECONDS, Desk, Parts
-from outlast.core.policy import Provider, Target
+from outlast.core.capability import CHAT, EMBEDDINGS, Operation
+from outlast.core.policy import Provider
+from outlast.core.tokens import reserve
 from outlast.edges.codec import Encoded
+from outlast.edges.kafka.backlog import queued
 from outlast.edges.kafka.subscribers import vitals_subscriber
 from outlast.edges.kafka.sweeps import Sweeps
 from outlast.edges.kafka.watchdog import watched
@@ -25,7 +28,9 @@ from outlast.ports import HealthPorts, ParkPorts, Ports, WorkPorts
 from outlast.retry import retry
 from outlast.route import route
 from outlast.work import work
-from outlast_schemas.health import EVERY_MODEL, Health
+from outlast_schemas import headers as h
+from outlast_schemas.health import Health
+from outlast_schemas.job import Job
 from outlast_schemas.vitals import Vitals
 
 __all__ = ["add_health", "add_park", "add_retry", "add_route", "add_work"]
@@ -94,10 +99,13 @@ def add_work(parts: Parts, provider: Provider, key: str | None, most: int) -> No
     )
     share = Share(desk.assignment, topic, provider.limits.concurrency, most)
     pool = ProviderPool(
-        provider=provider.name,
+        provider=provider,
         worker=parts.worker,
         clock=parts.clock,
         share=share,
+        queued=lambda: queued(desk.assignment),
+        tokens=lambda job: reserve(parts.codec.body(job), _operation(job)),
+        fleet=parts.health.fleet,
         tell=partial(_tell, parts),
         probe=call.probe,
         resting=desk.starts.resting,
@@ -105,12 +113,11 @@ def add_work(parts: Parts, provider: Provider, key: str | None, most: int) -> No
     desk.assignment.lent.watch(lambda *_: pool.grant())
     ports = WorkPorts(**_shared(parts, desk), call=call, pool=pool)
 
-    def room() -> int:
-        up = parts.health.fleet().is_up(Target(provider.name, EVERY_MODEL), parts.clock.now())
-        return share() if up else HANDED_ON_IN_FLIGHT
+    models = tuple(_models(parts, provider.name))
 
-    if provider.limits.requests_per_minute or provider.limits.tokens_per_minute:
-        log.warning("limits.per_minute_not_enforced_yet", provider=provider.name)
+    def room() -> int:
+        return pool.room if pool.is_up(models) else HANDED_ON_IN_FLIGHT
+
     moving = parts.add_feed(desk, (topic,), lambda job: work(job, provider.name, ports), room)
 
     def saw(before: Health | None, after: Health) -> None:
@@ -179,6 +186,10 @@ def _models(parts: Parts, provider: str) -> Iterator[str]:
     """The provider's models in all routes."""
     targets = (each for route in parts.catalogue.routes.values() for each in route.targets)
     return (each.model for each in targets if each.provider == provider)
+
+
+def _operation(job: Job) -> Operation:
+    return EMBEDDINGS if job.header(h.OPERATION) == EMBEDDINGS else CHAT
 
 
 def _ports(parts: Parts, desk: Desk) -> Ports:

@@ -13,9 +13,11 @@ from outlast.cli import (
     doctor,
     drill,
     init,
+    providers,
     replay,
     results,
     run,
+    status,
     submit,
     topics,
 )
@@ -42,7 +44,20 @@ app = new_app(
     epilog=EXIT_CODES,
 )
 
-for each in (submit, results, dead_letters, init, topics, run, replay, doctor, audit, drill):
+for each in (
+    submit,
+    results,
+    dead_letters,
+    init,
+    topics,
+    run,
+    providers,
+    status,
+    replay,
+    doctor,
+    audit,
+    drill,
+):
     each.register(app)
 
 

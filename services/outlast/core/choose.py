@@ -1,6 +1,6 @@
 """Which target takes a job now: the one decision behind route, retry and park."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from outlast.core.capability import Operation, can, families_with
@@ -8,25 +8,69 @@ from outlast.core.policy import Catalogue, Provider, Route, Target
 from outlast_schemas.dead_letter import Reason
 from outlast_schemas.health import EVERY_MODEL, BreakerWord, Health
 
-__all__ = ["Choice", "Fleet", "Later", "NobodyUp", "Refuse", "Send", "choose", "eligible"]
+__all__ = ["Choice", "Fleet", "Later", "NobodyUp", "Ramp", "Refuse", "Send", "choose", "eligible"]
 
 STALE_MS = 30_000
 """A verdict older than this counts as unknown, and unknown as closed."""
 
 
 @dataclass(frozen=True, slots=True)
+class Ramp:
+    """A provider (``key`` is ``*``) or one model of it is trusted again since then (epoch ms).
+
+    ``permits`` calls of the whole fleet may be under way.
+    """
+
+    key: str
+    since: int
+    permits: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
-    """What is known of all providers, by name."""
+    """What is known of all providers.
+
+    Attributes:
+        health: the fleet's verdicts, by provider.
+        tripped: targets that this process itself has just found down, and told the fleet.
+        full: ramping providers to which just now no more may be sent.
+    """
 
     health: Mapping[str, Health]
+    tripped: Collection[str] = ()
+    full: Collection[str] = ()
 
     def is_up(self, target: Target, now: int) -> bool:
-        """Whether jobs may be sent there; nothing known counts as up."""
+        """Whether it may be called; nothing known counts as up."""
+        if self.tripped and (target.provider in self.tripped or str(target) in self.tripped):
+            return False
         known = self.health.get(target.provider)
         if known is None or now - known.at > STALE_MS:
             return True
-        verdicts = (known.models.get(target.model), known.models.get(EVERY_MODEL))
-        return all(each is None or each.state is BreakerWord.CLOSED for each in verdicts)
+        own, whole = known.models.get(target.model), known.models.get(EVERY_MODEL)
+        return (own is None or own.lets_through) and (whole is None or whole.lets_through)
+
+    def may_send(self, target: Target, now: int) -> bool:
+        """Whether jobs may be sent there now: it is up, and if it ramps, it has room for more."""
+        if not self.is_up(target, now):
+            return False
+        return target.provider not in self.full or self.ramp(target, now) is None
+
+    def ramp(self, target: Target, now: int) -> "Ramp | None":
+        """How it is trusted again step by step; ``None`` where it does not ramp."""
+        known = self.health.get(target.provider)
+        if known is None or now - known.at > STALE_MS:
+            return None
+        for key in (EVERY_MODEL, target.model):
+            each = known.models.get(key)
+            if each is not None and each.state is BreakerWord.RAMP:
+                return Ramp(key, each.since, each.permits or 1)
+        return None
+
+    def paused_until(self, provider: str) -> int:
+        """Until when (epoch ms) the provider wishes to be left alone; 0 where it does not."""
+        known = self.health.get(provider)
+        return (known.paused_until or 0) if known is not None else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +126,20 @@ def choose(
     somebody, due = False, list[int]()
     for target in _eligible(route, operation, scope, catalogue):
         somebody = True
-        if fleet.is_up(target, now):
-            until = avoided_until(target, avoid)
+        if fleet.may_send(target, now):
+            until = max(avoided_until(target, avoid), _left_alone_until(target, route, fleet, now))
             if until <= now:
                 return Send(target)
             due.append(until)
     if due:
         return Later(min(due))
     return NobodyUp() if somebody else _refused(route, operation, scope, catalogue)
+
+
+def _left_alone_until(target: Target, route: Route, fleet: Fleet, now: int) -> int:
+    """Until when (epoch ms) nobody asks it, if that is longer than the route wants to wait."""
+    until = fleet.paused_until(target.provider)
+    return until if until - now > route.throttle_wait_seconds * 1000 else 0
 
 
 def avoided_until(target: Target, avoid: Mapping[str, int]) -> int:

@@ -12,6 +12,7 @@ __all__ = [
     "Limits",
     "OnAmbiguous",
     "OnContentPolicy",
+    "Permit",
     "Price",
     "Provider",
     "Route",
@@ -47,17 +48,33 @@ class Target:
         return cls(provider, model)
 
 
+@dataclass(slots=True, eq=False)
+class Permit:
+    """The right to make one call of a model; each is itself and no other.
+
+    ``ramp`` is the step-by-step trust that it counts against: its key, and since when. ``tokens``
+    are reserved for the call; ``used`` is set once it has ended.
+    """
+
+    model: str
+    tokens: int = 0
+    ramp: tuple[str, int] | None = None
+    used: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clocks:
     """How long a call may take, in seconds; white space and comments are not a first token.
 
     Answers are not streamed from the provider: the first byte comes with the whole answer, so a
-    first token is given as long as the call.
+    first token is given as long as the call. A call that takes ``slow_seconds`` goes on; where half
+    of the calls are so slow the provider counts as down.
     """
 
     connect_seconds: float = 5.0
     first_token_seconds: float = 600.0
     idle_seconds: float = 60.0
+    slow_seconds: float = 60.0
     total_seconds: float = 600.0
 
 

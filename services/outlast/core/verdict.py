@@ -16,13 +16,15 @@ Clock = str
 class Answered:
     """The provider answered in full.
 
-    ``headers`` have lower-case names; ``payload`` is the parsed body, ``None`` if it is no JSON.
+    ``headers`` have lower-case names; ``payload`` is the parsed body, ``None`` if it is no JSON;
+    ``first_ms`` passed from the request to the first byte that says something.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     payload: object | None
+    first_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,8 @@ class Verdict:
     ``retry_after`` is the provider's own wish in seconds; ``evidence`` tells whether the call
     speaks against the provider (it does not when the job's own deadline cut it); ``served`` is
     set exactly when ``word`` is ``succeeded``; ``is_oversized`` where the answer would fit into no
-    record. ``note`` never holds a key or more than a line.
+    record. ``note`` never holds a key or more than a line; ``first_ms`` is how long a success took
+    until its first token.
     """
 
     word: VerdictWord
@@ -70,3 +73,4 @@ class Verdict:
     served: Served | None = None
     evidence: bool = False
     is_oversized: bool = False
+    first_ms: int | None = None

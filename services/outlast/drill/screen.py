@@ -15,7 +15,7 @@ from outlast.drill.watch import Watch
 __all__ = ["Screen"]
 
 SHOWN_EVENTS: Final = 8
-COLOURS: Final = {"closed": "green", "open": "red", "half_open": "yellow"}
+COLOURS: Final = {"closed": "green", "open": "red", "half_open": "yellow", "ramp": "yellow"}
 
 
 @dataclass(slots=True)

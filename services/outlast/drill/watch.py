@@ -11,6 +11,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 
+from outlast.core.overview import worst
 from outlast.edges.answers import Result, result_of
 from outlast.edges.codec import Record
 from outlast.edges.kafka.connection import groupless_consumer
@@ -18,7 +19,7 @@ from outlast.edges.kafka.depth import depths
 from outlast.edges.kafka.groups import Groups
 from outlast.edges.settings import Settings
 from outlast_schemas import headers as h
-from outlast_schemas.health import EVERY_MODEL, Health
+from outlast_schemas.health import Health
 from outlast_schemas.state import State
 from outlast_schemas.topics import Topics
 from outlast_schemas.vitals import Vitals
@@ -144,16 +145,20 @@ class Watch:
             self._take_result(result, record)
 
     def _take_verdict(self, health: Health) -> None:
-        verdict = health.models[EVERY_MODEL]
+        _, verdict = worst(health, health.at)
+        if verdict is None:
+            return
         before = self.seen.verdicts.get(health.provider, "closed")
         self.seen.verdicts[health.provider] = verdict.state.value
         match before, verdict.state.value:
-            case ("closed", "open"):
+            case (("closed" | "ramp"), "open"):
                 self.tell(f"{health.provider} is down for the fleet: {verdict.evidence}")
             case ("half_open", "open"):
                 self.tell(f"{health.provider}: a probe failed")
-            case (("open" | "half_open"), "closed"):
+            case (("open" | "half_open"), "ramp"):
                 self.seen.up_again[health.provider] = verdict.since
+                self.tell(f"{health.provider} is tried again: {verdict.evidence}")
+            case ("ramp", "closed"):
                 self.tell(f"{health.provider} is up again: {verdict.evidence}")
             case _:
                 pass

@@ -1,7 +1,14 @@
 """What happens next to a job: before a call, after a call, and when a stage looks at it again."""
 
 from outlast.core.decide.after import after_call
-from outlast.core.decide.before import Go, before_call, next_after_parking, next_step, next_target
+from outlast.core.decide.before import (
+    Go,
+    before_call,
+    next_after_parking,
+    next_step,
+    next_target,
+    over_budget,
+)
 from outlast.core.decide.situation import Situation, View, facing, situation
 
 __all__ = [
@@ -14,5 +21,6 @@ __all__ = [
     "next_after_parking",
     "next_step",
     "next_target",
+    "over_budget",
     "situation",
 ]

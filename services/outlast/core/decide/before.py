@@ -17,8 +17,10 @@ from outlast.core.lifecycle import Ask, Decision, Expire, Park, SetAside, Wait
 from outlast.core.policy import Target
 from outlast_schemas.job import Job
 
-__all__ = ["Go", "before_call", "next_after_parking", "next_step", "next_target"]
+__all__ = ["Go", "before_call", "next_after_parking", "next_step", "next_target", "over_budget"]
 
+OVER_BUDGET_MS: Final = 30_000
+"""How long a repeat waits that the retry budget has no room for."""
 DRAINED_MS: Final = 5_000
 """How long a job stays away from the pool that just handed it over untouched."""
 
@@ -64,12 +66,25 @@ def before_call(job: Job, provider: str, situation: Situation) -> Go | Decision:
     if situation.now >= job.state.deadline:
         return Expire(job)
     target = _addressed(job, provider, situation)
-    if target is not None and situation.fleet.is_up(target, situation.now):
+    paused = left_alone_until(provider, situation)
+    if target is not None and situation.fleet.is_up(target, situation.now) and not paused:
         return Go(target)
     # Down, or scope or route changed since it was sent here: somebody else, or later.
     again = job.state.avoid.get(provider, 0) > situation.now
-    job = deferred(job, {provider: situation.now + DRAINED_MS})
+    until = max(paused, situation.now + DRAINED_MS)
+    job = deferred(job, {provider: until})
     return Wait(job, situation.now + (DRAINED_MS if again else 0))
+
+
+def over_budget(job: Job, s: Situation) -> Decision:
+    """Where a job goes that would be one repeat too many at a provider that failed it before."""
+    return Wait(deferred(job), s.now + OVER_BUDGET_MS)
+
+
+def left_alone_until(provider: str, s: Situation) -> int:
+    """Until when (epoch ms) the provider wants no calls, if that is longer than the job waits."""
+    until = s.fleet.paused_until(provider)
+    return until if until - s.now > s.route.throttle_wait_seconds * 1000 else 0
 
 
 def next_after_parking(job: Job, view: View) -> Decision:

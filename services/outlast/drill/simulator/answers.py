@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from outlast.core.capability import Operation
+from outlast.core.capability import EMBEDDINGS, Operation
 
-__all__ = ["Asked", "Reply", "chat_completion", "embeddings", "message"]
+__all__ = ["Asked", "Reply", "chat_completion", "embeddings", "message", "text_for", "tokens_for"]
 
 DIMENSIONS: Final = 16
 """Of a vector, where the request names no other number."""
@@ -35,6 +35,18 @@ class Asked:
     key: str
     content: str
     number: int
+
+
+def text_for(asked: Asked) -> str:
+    """What a chat is answered."""
+    return f"Simulated answer to: {asked.content[:200]}"
+
+
+def tokens_for(asked: Asked) -> int:
+    """How many tokens an answer to this will say that it has used."""
+    if asked.operation == EMBEDDINGS:
+        return sum(map(_tokens, _inputs(asked)))
+    return _tokens(asked.content) + _tokens(text_for(asked))
 
 
 def chat_completion(asked: Asked, text: str) -> dict[str, object]:
@@ -80,9 +92,7 @@ def message(asked: Asked, text: str) -> dict[str, object]:
 
 def embeddings(asked: Asked) -> dict[str, object]:
     """A list of embeddings; the same text has the same vector at every provider."""
-    given = asked.body.get("input")
-    is_list = isinstance(given, list) and not (given and isinstance(given[0], int))
-    texts = [str(each) for each in given] if is_list and isinstance(given, list) else [str(given)]
+    texts = _inputs(asked)
     tokens = sum(_tokens(text) for text in texts)
     return {
         "object": "list",
@@ -93,6 +103,13 @@ def embeddings(asked: Asked) -> dict[str, object]:
         "model": asked.body.get("model"),
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
+
+
+def _inputs(asked: Asked) -> list[str]:
+    given = asked.body.get("input")
+    if isinstance(given, list) and not (given and isinstance(given[0], int)):
+        return [str(each) for each in given]
+    return [str(given)]
 
 
 def _vector(body: Mapping[str, object], text: str) -> list[float] | str:

@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import random
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -11,34 +12,53 @@ import orjson
 from aiohttp import web
 
 from outlast.core.capability import CHAT, EMBEDDINGS, Operation
-from outlast.drill.simulator.answers import Asked, Reply, embeddings
-from outlast.drill.simulator.behaviour import Behaviour
+from outlast.drill.simulator.answers import Asked, Reply, embeddings, text_for, tokens_for
+from outlast.drill.simulator.behaviour import Behaviour, Mode
 from outlast.drill.simulator.counters import Tally
 from outlast.drill.simulator.dialects import Dialect
+from outlast.drill.simulator.minute import Minute
 
 __all__ = ["Calls"]
 
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
-ERROR_OF_MODE: Final = {
-    "unavailable": "unavailable",
-    "outage": "unavailable",
-    "throttle": "throttle",
-    "quota": "quota",
-    "bad_key": "bad_key",
-    "reject": "reject",
-}
+REFUSING: Final = frozenset({"throttle", "quota", "bad_key", "reject"})
+"""The modes in which nobody is let in; each has the name of its error."""
+FAILING: Final = frozenset({"unavailable", "outage"})
 
 
 class Calls:
     """Answers calls as the behaviour of the moment has it, and counts them."""
 
-    def __init__(self, dialect: Dialect, behaviour: Behaviour, seed: int) -> None:
-        """Begin with this behaviour; ``seed`` is for the spread of latencies."""
+    def __init__(
+        self,
+        dialect: Dialect,
+        behaviour: Behaviour,
+        seed: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin with this behaviour.
+
+        Args:
+            dialect: the family's server.
+            behaviour: to begin with.
+            seed: for the spread of latencies and the share of errors.
+            clock: seconds.
+        """
         self.behaviour = behaviour
-        self.tally = Tally()
+        self.tally = Tally(clock)
         self._dialect = dialect
         self._dice = random.Random(seed)
+        self._clock = clock
+        self._began = clock()
+        self._minute = Minute()
         self._numbers = itertools.count(1)
+
+    def behave(self, behaviour: Behaviour) -> None:
+        """Take on a behaviour; ``flap`` begins anew, up, when it was not there before."""
+        before = (self.behaviour.mode, self.behaviour.flap_seconds)
+        if before != (behaviour.mode, behaviour.flap_seconds):
+            self._began = self._clock()
+        self.behaviour = behaviour
 
     def app(self) -> web.Application:
         """The family's own paths; a call of any other is told so in the family's words."""
@@ -52,7 +72,7 @@ class Calls:
 
     async def _lost(self, request: web.Request) -> web.StreamResponse:
         asked = _asked(await request.read(), request.headers, next(self._numbers), CHAT)
-        self.tally.began(asked.content)
+        self._count(asked)
         self.tally.ended()
         response = self._sent(self._error("no_such_path"), asked)
         self.tally.answered(response.status)
@@ -60,7 +80,7 @@ class Calls:
 
     async def _answer(self, request: web.Request, operation: Operation) -> web.StreamResponse:
         asked = _asked(await request.read(), request.headers, next(self._numbers), operation)
-        self.tally.began(asked.content)
+        self._count(asked)
         try:
             response = await self._respond(request, asked)
         finally:
@@ -69,17 +89,54 @@ class Calls:
             self.tally.answered(response.status)
         return response
 
+    def _count(self, asked: Asked) -> None:
+        self.tally.began(asked.content, key=asked.key, is_well=self._mode(self.behaviour) == "ok")
+
+    def _mode(self, behaviour: Behaviour) -> Mode:
+        return behaviour.mode_after(self._clock() - self._began)
+
     async def _respond(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         behaviour = self.behaviour
         refused = self._refused(asked, behaviour)
         if refused is not None:
             return self._sent(refused, asked)
-        if behaviour.mode == "hang" or (behaviour.mode == "outage" and asked.number % 2):
+        tokens, now = tokens_for(asked), self._clock()
+        if self._is_above(behaviour, tokens, now):
+            return self._sent(self._error("throttle"), asked)
+        minutes = (self._minute, self.tally.admitted)
+        admitted = [minute.admit(now, tokens) for minute in minutes]
+        used = 0
+        try:
+            response = await self._behaved(request, asked, behaviour)
+            used = tokens if response.status == 200 else 0
+        finally:
+            self.tally.spent(used)
+            for minute, each in zip(minutes, admitted, strict=True):
+                minute.settle(each, used)
+        return response
+
+    def _is_above(self, behaviour: Behaviour, tokens: int, now: float) -> bool:
+        requests, limit = behaviour.requests_per_minute, behaviour.tokens_per_minute
+        if requests and self._minute.requests(now) >= requests:
+            return True
+        return bool(limit) and self._minute.tokens(now) + tokens > limit
+
+    async def _behaved(
+        self, request: web.Request, asked: Asked, behaviour: Behaviour
+    ) -> web.StreamResponse:
+        mode = self._mode(behaviour)
+        if mode == "hang" or (mode == "outage" and asked.number % 2):
             return await _hang(request, behaviour.blank_line_seconds)
-        if (error := ERROR_OF_MODE.get(behaviour.mode)) is not None:
-            return self._sent(self._error(error), asked)
+        if mode == "ok" and self._fails(behaviour):
+            mode = "unavailable"
+        if mode in FAILING:
+            return self._sent(self._error("unavailable"), asked)
         await asyncio.sleep(self._latency(behaviour))
         return await self._completed(request, asked, behaviour)
+
+    def _fails(self, behaviour: Behaviour) -> bool:
+        # Not rolled in vain: with one seed the latencies stay what they were without errors.
+        return behaviour.error_share > 0 and self._dice.random() < behaviour.error_share
 
     def _refused(self, asked: Asked, behaviour: Behaviour) -> Reply | None:
         if asked.key == behaviour.bad_key or (self._dialect.needs_key and not asked.key):
@@ -88,7 +145,10 @@ class Calls:
             return self._error("reject")
         if behaviour.concurrency and self.tally.in_flight > behaviour.concurrency:
             return self._error("throttle")
-        return self._dialect.fault(asked)
+        fault = self._dialect.fault(asked)
+        if fault is None and behaviour.mode in REFUSING:
+            return self._error(behaviour.mode)
+        return fault
 
     async def _completed(
         self, request: web.Request, asked: Asked, behaviour: Behaviour
@@ -103,14 +163,15 @@ class Calls:
     def _answered(self, asked: Asked) -> Mapping[str, object]:
         if asked.operation == EMBEDDINGS:
             return embeddings(asked)
-        text = f"Simulated answer to: {asked.content[:200]}"
-        return self._dialect.completion(asked, text)
+        return self._dialect.completion(asked, text_for(asked))
 
     def _latency(self, behaviour: Behaviour) -> float:
         if behaviour.mode == "slow":
             return behaviour.slow_seconds
         spread = self._dice.random() * behaviour.latency_spread_seconds
-        return behaviour.latency_seconds + spread
+        seconds = behaviour.latency_seconds + spread
+        # The other modes that get here have nothing of "ok" but their latency.
+        return seconds * behaviour.slow_factor if behaviour.mode in ("ok", "flap") else seconds
 
     def _error(self, kind: str) -> Reply:
         return self._dialect.errors[kind]

@@ -1,6 +1,8 @@
 """The simulated provider as an object in the caller's event loop."""
 
 import socket
+import time
+from collections.abc import Callable
 from typing import Final, Self
 
 from aiohttp import web
@@ -35,6 +37,7 @@ class Simulator:
         control_port: int | None = None,
         behaviour: Behaviour | None = None,
         seed: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Listen nowhere yet.
 
@@ -45,13 +48,14 @@ class Simulator:
             port: 0 picks a free one.
             control_port: where ``/control`` is served; 0 picks a free one, ``None`` for nowhere.
             behaviour: to begin with.
-            seed: for the spread of latencies.
+            seed: for the spread of latencies and the share of errors.
+            clock: seconds, for limits by the minute, counts by the second and ``flap``.
         """
         self.family = family
         self.host = host
         self.port = port
         self.control_port = control_port
-        self._calls = Calls(DIALECTS[family], behaviour or Behaviour(), seed)
+        self._calls = Calls(DIALECTS[family], behaviour or Behaviour(), seed, clock)
         self._runner: web.AppRunner | None = None
         self._site: web.SockSite | None = None
         self._control: web.AppRunner | None = None
@@ -118,7 +122,7 @@ class Simulator:
 
     async def behave(self, behaviour: Behaviour) -> None:
         """Take on a behaviour; ``refuse`` cuts every connection, any other mode listens again."""
-        self._calls.behaviour = behaviour
+        self._calls.behave(behaviour)
         if behaviour.mode == "refuse":
             await self._refuse()
         elif self._site is None:

@@ -112,7 +112,8 @@ class ProviderCall:
         verdict = classify(self._provider.family, outcome, self._now(), judge)
         if verdict.word is VerdictWord.SUCCEEDED and isinstance(outcome, Answered):
             price = self._provider.prices.get(target.model)
-            return _succeeded(verdict, served(target, operation, outcome.payload, answer, price))
+            body = served(target, operation, outcome.payload, answer, price)
+            return _succeeded(verdict, body, outcome.first_ms)
         return self._without_key(verdict)
 
     def _adapted(
@@ -175,10 +176,14 @@ def _judge(body: Mapping[str, object], operation: Operation) -> Judge:
     return partial(fault_in_embeddings, inputs=inputs_in(body))
 
 
-def _succeeded(verdict: Verdict, answer: Served) -> Verdict:
+def _succeeded(verdict: Verdict, answer: Served, first_ms: int | None) -> Verdict:
     # Spelt out: replace() takes five times as long, and this is every job's path.
     return Verdict(
-        word=verdict.word, status=verdict.status, request_id=verdict.request_id, served=answer
+        word=verdict.word,
+        status=verdict.status,
+        request_id=verdict.request_id,
+        served=answer,
+        first_ms=first_ms,
     )
 
 

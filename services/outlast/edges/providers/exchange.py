@@ -55,6 +55,7 @@ class Exchange:
         self._seconds_left = seconds_left
         self._cut = next_cut(clocks, seconds_left, None)
         self._status: int | None = None
+        self._first_ms: int | None = None
 
     async def run(self, transport: httpx.AsyncBaseTransport, request: httpx.Request) -> Outcome:
         """Send once and say what came of it; cancelling closes the connection.
@@ -89,7 +90,11 @@ class Exchange:
         finally:
             await response.aclose()
         return Answered(
-            status=response.status_code, headers=headers, body=body, payload=_parsed(body)
+            status=response.status_code,
+            headers=headers,
+            body=body,
+            payload=_parsed(body),
+            first_ms=self._first_ms,
         )
 
     async def _body(
@@ -106,6 +111,8 @@ class Exchange:
             if size > MAX_ANSWER_BYTES:
                 raise AnswerTooLarge(self._status)
             if not piece.isspace():
+                if self._first_ms is None:
+                    self._first_ms = _ms_since(started)
                 if str(size) != whole:  # else there is nothing more to wait for
                     self._progressed(limit, started)
             elif not pieces:
@@ -121,6 +128,10 @@ class Exchange:
     def _cut_note(self) -> str:
         said = f"{CUT_NOTES[self._cut.clock]} after {self._cut.seconds:.1f} s"
         return said if self._status is None else f"HTTP {self._status}: {said}"
+
+
+def _ms_since(started: float) -> int:
+    return int((asyncio.get_running_loop().time() - started) * 1000)
 
 
 def _lower_case(headers: httpx.Headers) -> dict[str, str]:

@@ -55,18 +55,18 @@ class ProbedCall:
             self._known[target.model] = operation
         return verdict
 
-    async def probe(self) -> Verdict:
-        """One real call of one token, at the provider's models in turn.
+    async def probe(self, named: str | None = None) -> Verdict:
+        """One real call of one token, at this model, or at the provider's models in turn.
 
         Of a model that nothing is known of a completion is asked first. When that does not tell
         how the provider is, an embedding is asked within the same time: one that comes proves
         health, and where the model is not for chat, one that fails proves the contrary.
         """
-        model = next(self._turns, None)
+        model = next(self._turns, None) if named is None else named
         if model is None:
             # Nothing to ask for: the next job is the probe.
             return Verdict(word=VerdictWord.SUCCEEDED, note="no route names a model of it")
-        known = self._known[model]
+        known = self._known.get(model)
         ends = asyncio.get_running_loop().time() + PROBE_SECONDS
         verdict = await self._asked(model, known or CHAT, ends)
         if known is not None or not self._is_undecided(verdict):

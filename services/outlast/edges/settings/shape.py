@@ -60,10 +60,13 @@ class LimitsShape(Table):
 
     concurrency: Count = Field(default=100, description="Calls in flight, of the whole pool.")
     requests_per_minute: Count | None = Field(
-        default=None, description="Calls a minute; read, not yet enforced.", examples=[5_000]
+        default=None, description="Calls a minute, of the whole pool.", examples=[5_000]
     )
     tokens_per_minute: Count | None = Field(
-        default=None, description="Tokens a minute; read, not yet enforced.", examples=[2_000_000]
+        default=None,
+        description="Tokens a minute, of the whole pool: the prompt and what is asked for, settled "
+        "by the answer.",
+        examples=[2_000_000],
     )
 
 
@@ -78,6 +81,11 @@ class ClocksShape(Table):
     )
     idle_seconds: Seconds = Field(
         default=60.0, description="Seconds without a byte, after the first."
+    )
+    slow_seconds: Seconds = Field(
+        default=60.0,
+        description="Seconds from which a call counts as slow; "
+        "where half are, the provider is down.",
     )
     total_seconds: Seconds = Field(default=600.0, description="Seconds for the whole call.")
 

@@ -1,0 +1,132 @@
+"""What speaks against a provider just now, from what its workers saw."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from outlast.core.breaker.policy import DEFAULT, BreakerPolicy
+from outlast_schemas.vitals import Window
+
+__all__ = ["Evidence"]
+
+SURE: Final = 0.98
+"""A worker of which all calls failed is taken to fail so often: some success is always possible."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    at: int
+    worker: str
+    window: Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """The windows of the last half minute, and how long the last run of failures is.
+
+    One of these for each model, and one for the provider as a whole, that counts what no model is
+    to blame for: connections that failed, and accounts that are blocked.
+    """
+
+    is_whole: bool = False
+    seen: tuple[_Seen, ...] = ()
+    in_a_row: int = 0
+    throttled_since: int | None = None
+    throttled: int = 0
+    note: str | None = None
+
+    def saw(
+        self, worker: str, window: Window, now: int, policy: BreakerPolicy = DEFAULT
+    ) -> "Evidence":
+        """Add one worker's window."""
+        if not window.calls and not window.overdue:
+            return self
+        since = now - policy.window_ms
+        kept = tuple(each for each in self.seen if each.at > since)
+        return replace(
+            self._counted(window, now),
+            seen=(*kept, _Seen(now, worker, window)),
+            note=window.note or self.note,
+        )
+
+    def _counted(self, window: Window, now: int) -> "Evidence":
+        """A success ends a run of failures; a rejected job or a 429 neither ends nor lengthens it.
+
+        For the whole everything ends it that reached the provider, a failure with a status too:
+        where there are such, the streak does not tell which of its failures came last.
+        """
+        bad = window.unreached if self.is_whole else window.failures
+        is_over = window.calls > bad if self.is_whole else window.succeeded > 0
+        if is_over:
+            row = min(window.streak, bad) if window.failures == bad or not self.is_whole else 0
+            return replace(self, in_a_row=row, throttled=0, throttled_since=None)
+        since = self.throttled_since
+        if since is None and window.throttled:
+            since = now
+        return replace(
+            self,
+            in_a_row=self.in_a_row + bad,
+            throttled=self.throttled + window.throttled,
+            throttled_since=since,
+        )
+
+    def why(self, now: int, policy: BreakerPolicy = DEFAULT) -> str | None:
+        """What opens the breaker, in a line; ``None`` while nothing does."""
+        found = self._whole(policy) if self.is_whole else self._model(now, policy)
+        if found is None or self._one_alone(now, policy):
+            return None
+        return f"{found}; the last: {self.note}" if self.note else found
+
+    def _whole(self, policy: BreakerPolicy) -> str | None:
+        blocked = sum(each.window.blocked for each in self.seen)
+        if blocked >= policy.blocked:
+            return f"the account is blocked ({blocked} jobs)"
+        if self.in_a_row >= policy.unreached_in_a_row:
+            return f"{self.in_a_row} connections in a row failed"
+        return None
+
+    def _model(self, now: int, policy: BreakerPolicy) -> str | None:
+        misrouted = sum(each.window.misrouted for each in self.seen)
+        if misrouted >= policy.blocked:
+            return f"the model is not there ({misrouted} jobs)"
+        if self.in_a_row >= policy.failures_in_a_row:
+            return f"{self.in_a_row} failures in a row"
+        return self._rates(policy) or self._throttled(now, policy)
+
+    def _rates(self, policy: BreakerPolicy) -> str | None:
+        judged = failed = slow = 0
+        for each in self.seen:
+            window = each.window
+            judged += window.succeeded + window.answered + window.failures + window.overdue
+            failed += window.failures
+            slow += window.slow + window.overdue
+        if judged < policy.enough_calls:
+            return None
+        seconds = policy.window_ms // 1000
+        if failed >= policy.failure_rate * judged:
+            return f"{failed} of {judged} calls failed within {seconds} s"
+        if slow >= policy.slow_rate * judged:
+            return f"{slow} of {judged} calls were slow within {seconds} s"
+        return None
+
+    def _throttled(self, now: int, policy: BreakerPolicy) -> str | None:
+        since = self.throttled_since
+        if since is None or self.throttled < policy.throttled or now - since < policy.throttled_ms:
+            return None
+        return f"{self.throttled} calls in a row were throttled within {(now - since) // 1000} s"
+
+    def _one_alone(self, now: int, policy: BreakerPolicy) -> bool:
+        """Whether one worker alone is in trouble, and the others' successes are no coincidence."""
+        failed: dict[str, list[int]] = {}
+        for each in self.seen:
+            if now - each.at > policy.fresh_ms:
+                continue  # whoever was well then may have asked before the trouble began
+            bad = each.window.failures + each.window.blocked + each.window.misrouted
+            counts = failed.setdefault(each.worker, [0, 0])
+            counts[0] += bad
+            counts[1] += each.window.succeeded
+        suspects = [worker for worker, (bad, _) in failed.items() if bad]
+        if len(suspects) != 1:
+            return False
+        bad, well = failed[suspects[0]]
+        others = sum(well for worker, (_, well) in failed.items() if worker != suspects[0])
+        return (1 - min(SURE, bad / (bad + well))) ** others < policy.doubt

@@ -1,0 +1,68 @@
+"""The breaker's numbers."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from outlast_schemas.attempt import VerdictWord
+
+__all__ = ["ANSWERED", "DEFAULT", "REACHED", "BreakerPolicy"]
+
+ANSWERED: Final = frozenset(
+    {
+        VerdictWord.SUCCEEDED,
+        VerdictWord.JOB_REJECTED,
+        VerdictWord.CONTEXT_TOO_LONG,
+        VerdictWord.CONTENT_POLICY,
+    }
+)
+"""A probe that ends so was served: some models refuse one token, and that is no outage."""
+
+REACHED: Final = ANSWERED | {VerdictWord.MISROUTED, VerdictWord.RETRY_LATER}
+"""A probe of the provider as a whole that ends so met somebody who knows us."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerPolicy:
+    """What opens a breaker, and how it closes again; all times in ms.
+
+    Evidence, of the last ``window_ms``: ``failures_in_a_row`` of one model, ``unreached_in_a_row``
+    connections that failed, a ``failure_rate`` or a ``slow_rate`` of at least ``enough_calls``,
+    ``blocked`` jobs that met a blocked account or a model that is not there, or
+    ``throttled`` refusals for ``throttled_ms`` with nothing served between them: a limit lets some
+    calls through, an outage that speaks 429 lets none.
+
+    ``doubt``: what one worker alone saw opens nothing when the others' successes would be a
+    coincidence less likely than this.
+
+    A probe follows an opening after up to ``probe_first_ms``, then after waits that double with
+    each setback up to ``probe_most_ms``, with full jitter; a prober silent for
+    ``probe_patience_ms`` is replaced; a worker is known while its vitals are younger than
+    ``fresh_ms``. A step of the ramp without a call for ``ramp_idle_ms`` is tested by a probe; one
+    that served somebody and has lasted ``ramp_step_ms`` with permits to spare has shown enough. Who
+    stayed closed for ``calm_ms`` has no setbacks any more.
+    """
+
+    window_ms: int = 30_000
+    failures_in_a_row: int = 5
+    unreached_in_a_row: int = 3
+    failure_rate: float = 0.25
+    slow_rate: float = 0.5
+    enough_calls: int = 40
+    blocked: int = 2
+    throttled: int = 10
+    throttled_ms: int = 60_000
+    doubt: float = 0.05
+    probe_first_ms: int = 1_000
+    probe_most_ms: int = 30_000
+    probe_patience_ms: int = 15_000
+    fresh_ms: int = 5_000
+    ramp_idle_ms: int = 5_000
+    ramp_step_ms: int = 2_000
+    calm_ms: int = 60_000
+
+    def probe_wait_ms(self, setbacks: int, roll: float) -> int:
+        """How long to leave it alone: full jitter up to a bound that doubles."""
+        return int(roll * min(self.probe_most_ms, self.probe_first_ms * 2 ** min(setbacks, 16)))
+
+
+DEFAULT: Final = BreakerPolicy()

@@ -1,0 +1,80 @@
+"""The probes that the fleet's verdicts ask of this worker."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from outlast.core.verdict import Verdict
+from outlast.edges.clock import BrokerClock
+from outlast_schemas.health import EVERY_MODEL, Health
+
+__all__ = ["Probe", "Probing"]
+
+log = structlog.get_logger()
+
+Probe = Callable[[str | None], Awaitable[Verdict]]
+"""One real call of one token, of that model; of any where none is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a probe came to, and which verdict had asked for it."""
+
+    key: str
+    verdict: Verdict
+
+
+class Probing:
+    """Makes one probe at a time, at the time it is asked for."""
+
+    def __init__(
+        self, provider: str, worker: str, clock: BrokerClock, probe: Probe, done: Callable[[], None]
+    ) -> None:
+        """``done`` is told when a probe has ended; :meth:`take` says how."""
+        self._provider = provider
+        self._worker = worker
+        self._clock = clock
+        self._probe = probe
+        self._done = done
+        self._task: asyncio.Task[None] | None = None
+        self._asked: tuple[str, int] | None = None
+        self._probed: Probed | None = None
+
+    def saw(self, health: Health) -> None:
+        """A new verdict: where it names this worker, probe at the time it says."""
+        for key, verdict in health.models.items():
+            if verdict.prober != self._worker or verdict.probe_at is None:
+                continue
+            if self._asked != (key, verdict.probe_at):
+                self._asked = (key, verdict.probe_at)
+                self.stop()
+                self._task = asyncio.ensure_future(self._probe_once(key, verdict.probe_at))
+
+    async def _probe_once(self, key: str, at: int) -> None:
+        await asyncio.sleep(max(0.0, (at - self._clock.now()) / 1000))
+        # Without a permit: hung calls may hold them all, and the fleet makes one probe at a time.
+        verdict = await self._probe(None if key == EVERY_MODEL else key)
+        log.info(
+            "work.probed",
+            provider=self._provider,
+            model=key,
+            verdict=verdict.word.value,
+            note=verdict.note,
+        )
+        self._probed = Probed(key, verdict)
+        self._done()
+
+    def take(self) -> Probed | None:
+        """What a probe came to since this was asked last. Raises what the probe raised."""
+        if self._task is not None and self._task.done() and not self._task.cancelled():
+            task, self._task = self._task, None
+            task.result()
+        probed, self._probed = self._probed, None
+        return probed
+
+    def stop(self) -> None:
+        """Give up a probe that is under way."""
+        if self._task is not None:
+            self._task.cancel()
