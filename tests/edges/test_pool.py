@@ -850,3 +850,17 @@ async def test_what_a_probe_raises_is_raised() -> None:
 
     with pytest.raises(RuntimeError, match="a bug with flash"):
         await provider.pool.run()
+
+
+async def test_calls_under_way_that_succeed_end_a_trip() -> None:
+    provider = Provider(permits=9)
+    await provider.call("a")
+    async with provider.running():
+        provider.fails(5)
+        await turns()
+        assert not provider.pool.fleet().is_up(Target("deepseek", "flash"), NOW)
+        await provider.end("a", verdict=a_verdict(V.SUCCEEDED))
+        provider.pool._urgent.set()
+        await turns()
+
+        assert provider.pool.fleet().is_up(Target("deepseek", "flash"), NOW)

@@ -183,7 +183,7 @@ async def test_a_provider_is_trusted_again_step_by_step_and_each_is_told() -> No
 
 
 async def test_a_failure_in_the_ramp_is_told_at_once() -> None:
-    fleet = Fleet(known(BreakerWord.RAMP, permits=4, setbacks=2))
+    fleet = Fleet(known(BreakerWord.RAMP, permits=1, setbacks=2))
     await fleet.saw("a", failures=1, streak=1, note="503")
 
     assert fleet.states == ["open"]

@@ -42,8 +42,10 @@ class Evidence:
             return self
         since = now - policy.window_ms
         kept = tuple(each for each in self.seen if each.at > since)
+        # A run of failures that nothing was heard of for so long is over.
+        known = self if kept else replace(self, in_a_row=0, throttled=0, throttled_since=None)
         return replace(
-            self._counted(window, now),
+            known._counted(window, now),
             seen=(*kept, _Seen(now, worker, window)),
             note=window.note or self.note,
         )
@@ -71,16 +73,16 @@ class Evidence:
 
     def why(self, now: int, policy: BreakerPolicy = DEFAULT) -> str | None:
         """What opens the breaker, in a line; ``None`` while nothing does."""
-        found = self._whole(policy) if self.is_whole else self._model(now, policy)
+        found = self._whole(now, policy) if self.is_whole else self._model(now, policy)
         if found is None or self._one_alone(now, policy):
             return None
         return f"{found}; the last: {self.note}" if self.note else found
 
-    def _whole(self, policy: BreakerPolicy) -> str | None:
+    def _whole(self, now: int, policy: BreakerPolicy) -> str | None:
         blocked = sum(each.window.blocked for each in self.seen)
         if blocked >= policy.blocked:
             return f"the account is blocked ({blocked} jobs)"
-        if self.in_a_row >= policy.unreached_in_a_row:
+        if self._is_row(policy.unreached_in_a_row, now, policy):
             return f"{self.in_a_row} connections in a row failed"
         return None
 
@@ -88,9 +90,16 @@ class Evidence:
         misrouted = sum(each.window.misrouted for each in self.seen)
         if misrouted >= policy.blocked:
             return f"the model is not there ({misrouted} jobs)"
-        if self.in_a_row >= policy.failures_in_a_row:
+        if self._is_row(policy.failures_in_a_row, now, policy):
             return f"{self.in_a_row} failures in a row"
         return self._rates(policy) or self._throttled(now, policy)
+
+    def _is_row(self, enough: int, now: int, policy: BreakerPolicy) -> bool:
+        """Whether so many failed in a row, and that is no accident among all that succeeded."""
+        if self.in_a_row < enough:
+            return False
+        since = now - policy.row_ms
+        return self.in_a_row >= sum(each.window.succeeded for each in self.seen if each.at > since)
 
     def _rates(self, policy: BreakerPolicy) -> str | None:
         judged = failed = slow = 0

@@ -37,7 +37,8 @@ class BreakerPolicy:
     A probe follows an opening after up to ``probe_first_ms``, then after waits that double with
     each setback up to ``probe_most_ms``, with full jitter; a prober silent for
     ``probe_patience_ms`` is replaced; a worker is known while its vitals are younger than
-    ``fresh_ms``. A step of the ramp without a call for ``ramp_idle_ms`` is tested by a probe; one
+    ``fresh_ms``. A step of the ramp is judged once as many calls have ended as it has permits, at
+    most ``ramp_calls``. One without a call for ``ramp_idle_ms`` is tested by a probe; one
     that served somebody and has lasted ``ramp_step_ms`` with permits to spare has shown enough. Who
     stayed closed for ``calm_ms`` has no setbacks any more.
     """
@@ -45,6 +46,7 @@ class BreakerPolicy:
     window_ms: int = 30_000
     failures_in_a_row: int = 5
     unreached_in_a_row: int = 3
+    row_ms: int = 2_000
     failure_rate: float = 0.25
     slow_rate: float = 0.5
     enough_calls: int = 40
@@ -56,6 +58,7 @@ class BreakerPolicy:
     probe_most_ms: int = 30_000
     probe_patience_ms: int = 15_000
     fresh_ms: int = 5_000
+    ramp_calls: int = 4
     ramp_idle_ms: int = 5_000
     ramp_step_ms: int = 2_000
     calm_ms: int = 60_000

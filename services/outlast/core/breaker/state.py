@@ -109,10 +109,11 @@ class Breaker:
             return step.opened(
                 f"{step.throttled} calls of the ramp were throttled, none served", now
             )
-        if step.failed > policy.failure_rate * (step.served + step.failed):
-            why = f"{step.failed} of {step.served + step.failed} calls of the ramp failed"
+        permits, ended = step.permits or 1, step.served + step.failed
+        is_enough = ended >= min(permits, policy.ramp_calls)
+        if is_enough and step.failed > policy.failure_rate * ended:
+            why = f"{step.failed} of {ended} calls of the ramp failed"
             return step.opened(f"{why}; the last: {window.note}" if window.note else why, now)
-        permits = step.permits or 1
         has_lasted = now - step.step_at >= policy.ramp_step_ms
         if step.served >= permits or (step.served and has_lasted and busy < permits):
             return step._next_step(now, limit)

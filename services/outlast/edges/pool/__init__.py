@@ -149,7 +149,8 @@ class ProviderPool:
         Raises ``Released`` when the pool lets go, or the job's partition moves away.
         """
         permit = await self._permits.take(job, target.model)
-        self._tried(job)
+        if permit.used is None:
+            self._tried(job)
         self.outcomes.began(permit, target.model)
         try:
             yield permit

@@ -33,8 +33,13 @@ class Trips:
         """What is not called: the provider's name, or ``provider/model``."""
 
     def take(self, against: Mapping[str, str], health: Health | None, now: int) -> bool:
-        """The own evidence as it is now; says whether something tripped."""
+        """The own evidence as it is now; says whether something tripped.
+
+        What calls that were under way have disproved since is held against nobody any more.
+        """
         tripped = False
+        for key in self._since.keys() - against.keys():
+            del self._since[key]
         for key, why in against.items():
             if key not in self._since and _is_closed(health, key, now):
                 self._since[key] = now
