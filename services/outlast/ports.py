@@ -141,6 +141,13 @@ class Sweeps(Protocol):
         """Return when a sweep covers the job, or its deadline passes. Raises ``Released``."""
         ...
 
+    async def room(self, job: Job, target: Target) -> bool:
+        """Whether the target has room, which is the job's then; ``False``: decide anew.
+
+        Returns when there is room, the verdicts change or the deadline passes. Raises ``Released``.
+        """
+        ...
+
 
 class Verdicts(Protocol):
     """Where health writes."""
@@ -155,6 +162,10 @@ class FleetView(Protocol):
 
     def fleet(self) -> Fleet:
         """What is known now."""
+        ...
+
+    def sent(self, target: Target) -> None:
+        """A job was sent there: it counts where that provider is trusted only step by step."""
         ...
 
 

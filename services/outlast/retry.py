@@ -4,7 +4,7 @@ The second door: it holds a job until it is due and then asks anew who takes it.
 """
 
 from outlast.core.decide import next_step
-from outlast.core.lifecycle import LONGEST_TIER_MS, Wait, records
+from outlast.core.lifecycle import LONGEST_TIER_MS, Ask, Wait, records
 from outlast.ports import Ports
 from outlast_schemas.job import Job
 
@@ -20,4 +20,6 @@ async def retry(job: Job, ports: Ports) -> None:
             await ports.clock.wait_until(until)
     now = ports.clock.now()
     decision = Wait(job, due) if due > now else next_step(job, ports.view())
+    if isinstance(decision, Ask):
+        ports.fleet.sent(decision.target)
     await ports.outbox.send(records(decision, ports.topics, ports.catalogue, now))

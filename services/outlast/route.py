@@ -6,7 +6,7 @@ the job's state, and sends it on.
 
 from outlast.core.admission import Admitted, Fault, admit
 from outlast.core.decide import facing, next_target
-from outlast.core.lifecycle import Decision, SetAside, records
+from outlast.core.lifecycle import Ask, Decision, SetAside, records
 from outlast.ports import Ports
 from outlast_schemas.job import Job
 
@@ -21,4 +21,6 @@ async def route(job: Job, ports: Ports) -> None:
             decision = SetAside(job, reason, detail)
         case Admitted(admitted, way, asked):
             decision = next_target(admitted, facing(way, asked, ports.view()))
+    if isinstance(decision, Ask):
+        ports.fleet.sent(decision.target)
     await ports.outbox.send(records(decision, ports.topics, ports.catalogue, ports.clock.now()))

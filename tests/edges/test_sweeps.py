@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 
 from outlast.core.choose import Fleet
 from outlast.core.errors import Released
+from outlast.core.policy import Target
 from outlast.edges.kafka import sweeps as module
 from outlast.edges.kafka.sweeps import Sweeps
 from outlast_schemas.health import BreakerWord, Health, ModelHealth
@@ -28,6 +29,7 @@ class Parked:
         self.ends = {TopicPartition(TOPIC, 0): 10, TopicPartition(TOPIC, 1): 0}
         self.down = down
         self.crowded = False
+        self.places = 1_000
         self.looks = 0
         self.looks_at_sweeps: list[int] = []
         self.clock = FrozenClock()
@@ -37,7 +39,14 @@ class Parked:
             fleet=self._fleet,
             ends=self._ends,
             is_crowded=lambda: self.crowded,
+            pace=self,
         )
+
+    def room(self, target: Target) -> int:
+        return self.places
+
+    def sent(self, target: Target) -> None:
+        self.places -= 1
 
     def _fleet(self) -> Fleet:
         self.looks += 1
@@ -181,45 +190,94 @@ async def test_the_first_verdict_ever_read_owes_nothing() -> None:
         assert topic.looks_at_sweeps == []
 
 
-async def test_each_better_verdict_is_swept_for_once() -> None:
+async def test_under_flapping_a_sweep_is_deferred_and_not_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.001)
     topic = Parked()
     async with topic.running():
-        for _ in range(3):
+        for _ in range(6):
             topic.sweeps.saw(verdict(m=OPEN), verdict(m=CLOSED))
             await turns()
-
-    assert len(topic.looks_at_sweeps) == 3
-
-
-async def test_while_somebody_is_up_it_sweeps_at_every_look(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "EVERY_SECONDS", 0.005)
-    topic = Parked("deepseek", "openai", "anthropic")  # local is up
-    async with topic.running():
+        assert len(topic.looks_at_sweeps) == 2  # the third reason is flapping
+        topic.clock.advance(60_000)
         await topic.until_swept(3)
 
-    assert topic.looks_at_sweeps[:3] == [1, 2, 3]
 
-
-async def test_while_nobody_is_up_it_sweeps_for_what_nobody_here_waits_with(
+async def test_while_somebody_is_up_it_sweeps_every_minute(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "EVERY_SECONDS", 1 / 256)
-    monkeypatch.setattr(module, "EXPIRY_SECONDS", 4 / 256)
-    topic = Parked(*CATALOGUE.providers)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.001)
+    topic = Parked("deepseek", "openai", "anthropic")  # local is up
+    topic.sweeps.owe()
     async with topic.running():
-        await topic.until_looked(9)
-        assert topic.looks_at_sweeps == []  # who is in flight here wakes at its own deadline
+        for times in (1, 2, 3, 4):
+            await topic.until_swept(times)
+            topic.clock.advance(60_000)
+
+
+async def test_while_nobody_is_up_it_sweeps_only_for_deadlines_that_passed_unseen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.001)
+    topic = Parked(*CATALOGUE.providers)
+    await topic.sweeps.sweep()
+    await topic.sweeps.wait(parked(9, deadline=NOW + 1_000))  # it returns to the tail
+    async with topic.running():
+        topic.sweeps.owe()  # then each look asks who is up
+        topic.clock.advance(1_000)
+        await topic.until_looked(5)
+        assert len(topic.looks_at_sweeps) == 1  # who is in flight here wakes at its own deadline
         topic.crowded = True
         await topic.until_swept(2)
 
-    first, second = topic.looks_at_sweeps[:2]
-    assert second - first == 3  # the look that sweeps for this reason need not ask who is up
 
-
-async def test_new_partitions_owe_a_sweep() -> None:
+async def test_new_partitions_owe_a_sweep_as_soon_as_somebody_is_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.001)
     topic = Parked(*CATALOGUE.providers)
     async with topic.running():
         topic.sweeps.owe()
+        await turns()
+        assert topic.looks_at_sweeps == []
+        topic.down = ()
         await topic.until_swept()
+
+
+async def test_a_sweep_stops_when_nobody_is_up_any_more() -> None:
+    topic = Parked()
+    await topic.sweeps.sweep()
+    topic.down = tuple(CATALOGUE.providers)
+    topic.sweeps.saw(verdict(m=CLOSED), verdict(m=OPEN))
+
+    assert not topic.sweeps.covers(parked(0))
+
+
+async def test_who_has_no_room_waits_and_the_oldest_goes_first() -> None:
+    topic = Parked()
+    topic.places = 0
+    target = Target("deepseek", "m")
+    late, early = (
+        asyncio.create_task(topic.sweeps.room(parked(offset), target)) for offset in (7, 3)
+    )
+    await turns()
+    topic.places = 1
+    topic.sweeps.busy("deepseek")
+    assert await early
+    await turns()
+    assert not late.done()
+    topic.sweeps.saw(None, verdict(m=OPEN))
+
+    assert not await late
+
+
+async def test_who_waits_for_room_is_let_go_of() -> None:
+    topic = Parked()
+    topic.places = 0
+    waiting = asyncio.create_task(topic.sweeps.room(parked(7), Target("deepseek", "m")))
+    await turns()
+    topic.sweeps.let_go()
+
+    with pytest.raises(Released):
+        await waiting

@@ -247,6 +247,10 @@ class Sweeps:
 
     def __init__(self) -> None:
         self.waiting: list[str] = []
+        self.wanting: list[str] = []
+        self.has_room = asyncio.Event()
+        self.has_room.set()
+        self.changes = False
         self._reached = asyncio.Event()
         self._released = False
 
@@ -256,12 +260,28 @@ class Sweeps:
         if self._released:
             raise Released
 
+    async def room(self, job: Job, target: Target) -> bool:
+        if not self.has_room.is_set():
+            self.wanting.append(str(target))
+        await self.has_room.wait()
+        if self._released:
+            raise Released
+        changes, self.changes = self.changes, False
+        return not changes
+
     def sweep(self) -> None:
         self._reached.set()
+
+    def stop(self) -> None:
+        """Nobody is up any more: who waits for room waits for a sweep again."""
+        self._reached.clear()
+        self.changes = True
+        self.has_room.set()
 
     def let_go(self) -> None:
         self._released = True
         self._reached.set()
+        self.has_room.set()
 
 
 class FleetView:
@@ -269,10 +289,14 @@ class FleetView:
 
     def __init__(self, clock: FrozenClock) -> None:
         self.down: tuple[str, ...] = ()
+        self.counted: list[str] = []
         self._clock = clock
 
     def fleet(self) -> Fleet:
         return a_fleet(*self.down, at=self._clock.now())
+
+    def sent(self, target: Target) -> None:
+        self.counted.append(str(target))
 
 
 class World:

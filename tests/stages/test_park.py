@@ -133,3 +133,32 @@ async def test_an_embeddings_job_leaves_only_for_one_who_has_embeddings(
     await park(a_job(("outlast-operation", b"embeddings")), world.park_ports())
 
     assert world.outbox.told == [expected]
+
+
+async def test_for_want_of_room_a_job_stays_where_it_is() -> None:
+    world = World()
+    world.sweeps.has_room.clear()
+    world.sweeps.sweep()
+    running = asyncio.create_task(park(a_job(), world.park_ports()))
+    await turns()
+    assert (world.sweeps.wanting, world.outbox.told) == (["deepseek/flash"], [])
+    assert world.starts.resting_now == ["job-1"]
+    world.sweeps.has_room.set()
+    await running
+
+    assert world.outbox.told == ["work.deepseek"]
+
+
+async def test_a_job_whose_sweep_is_stopped_goes_back_to_waiting_without_a_record() -> None:
+    world = World()
+    world.sweeps.has_room.clear()
+    world.sweeps.sweep()
+    running = asyncio.create_task(park(a_job(), world.park_ports()))
+    await turns()
+    world.sweeps.stop()
+    await turns()
+    assert (world.outbox.told, world.starts.resting_now) == ([], ["job-1"])
+    world.sweeps.sweep()
+    await running
+
+    assert world.outbox.told == ["work.deepseek"]

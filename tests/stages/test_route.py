@@ -6,7 +6,7 @@ import pytest
 
 from outlast.route import route
 from outlast_schemas.headers import Headers
-from tests.core.given import FLASH, NOW, a_job
+from tests.core.given import CATALOGUE, FLASH, NOW, a_job
 from tests.stages.fakes import World, turns
 
 ALL = ("deepseek", "openai", "anthropic")
@@ -140,3 +140,12 @@ async def test_route_is_done_only_when_each_record_is_acknowledged() -> None:
     await running
 
     assert world.outbox.told == ["dead letter: not_json", "results: dead_lettered"]
+
+
+async def test_what_is_sent_is_counted_at_its_provider_and_what_is_parked_is_not() -> None:
+    world = World()
+    await route(a_job(), world.ports())
+    assert world.fleet.counted == ["deepseek/flash"]
+    world.fleet.down = tuple(CATALOGUE.providers)
+    await route(a_job(), world.ports())
+    assert world.fleet.counted == ["deepseek/flash"]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from functools import partial
+from functools import cached_property, partial
 from socket import gethostname
 from typing import Any, Final, Literal
 from uuid import uuid4
@@ -25,6 +25,7 @@ from outlast.edges.kafka.lending import Lending
 from outlast.edges.kafka.lent import Lent
 from outlast.edges.kafka.membership import Membership
 from outlast.edges.kafka.outbox import Outbox
+from outlast.edges.kafka.pace import PaceTable
 from outlast.edges.kafka.patience import Stage
 from outlast.edges.kafka.quarantine import Quarantine
 from outlast.edges.kafka.room import Room
@@ -116,6 +117,14 @@ class Parts:
         self._cluster = cluster.id
         self._instance = instance
         self._slots: list[Slot] = []
+
+    @cached_property
+    def pace(self) -> PaceTable:
+        """How busy the workers are; read only where somebody asks."""
+        build = partial(groupless_consumer, self.kafka, self.topics.vitals)
+        pace = PaceTable(build, self.clock, self.health.fleet)
+        self.background.append(pace.run)
+        return pace
 
     @classmethod
     async def connected(

@@ -75,6 +75,7 @@ def add_park(parts: Parts) -> None:
         fleet=parts.health.fleet,
         ends=desk.assignment.ends,
         is_crowded=lambda: moving.feed.is_crowded,
+        pace=parts.pace,
     )
     ports = ParkPorts(**_shared(parts, desk), sweeps=sweeps)
     moving = parts.add_feed(
@@ -82,6 +83,7 @@ def add_park(parts: Parts) -> None:
     )
     parts.health.watch(sweeps.saw)
     desk.assignment.watch(sweeps.owe)
+    parts.pace.watch(sweeps.busy)
     parts.background.append(sweeps.run)
     parts.let_go.append(sweeps.let_go)
 
@@ -193,7 +195,7 @@ def _operation(job: Job) -> Operation:
 
 
 def _ports(parts: Parts, desk: Desk) -> Ports:
-    return Ports(**_shared(parts, desk))
+    return Ports(**{**_shared(parts, desk), "fleet": parts.pace.ramped()})
 
 
 def _shared(parts: Parts, desk: Desk) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from outlast.core.choose import Fleet
 from outlast.core.errors import WatchdogTripped
+from outlast.core.policy import Target
 from outlast.edges.kafka import private
 from outlast_schemas.health import Health
 
@@ -35,6 +36,9 @@ class HealthTable:
     def fleet(self) -> Fleet:
         """What is known now."""
         return Fleet(self._health)
+
+    def sent(self, target: Target) -> None:
+        """Nobody counts here what is sent."""
 
     def of(self, provider: str) -> Health | None:
         """The latest verdict on one provider."""
