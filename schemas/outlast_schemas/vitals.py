@@ -14,7 +14,7 @@ class Window:
 
     ``failures`` speak against the provider; ``unreached`` are those of them that never left here.
     ``slow`` succeeded, but took longer than the provider's ``slow_seconds``; ``overdue`` are calls
-    still under way that have just passed it, and are counted this once. ``throttled``,
+    still under way that have just passed it, and ``late`` those of them that ended. ``throttled``,
     ``blocked`` and ``misrouted`` are the verdicts ``retry_later``, ``account_blocked`` and
     ``misrouted``; ``answered`` is all else: the provider is well and found fault with the job.
     ``streak`` counts the failures in a row at the window's end, ``note`` is the last one in a line.
@@ -27,6 +27,7 @@ class Window:
     unreached: int = 0
     slow: int = 0
     overdue: int = 0
+    late: int = 0
     throttled: int = 0
     blocked: int = 0
     misrouted: int = 0

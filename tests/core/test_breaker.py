@@ -293,6 +293,13 @@ def test_the_models_calls_move_the_ramp_of_the_whole() -> None:
     assert state(ramp, EVERY_MODEL) is W.CLOSED
 
 
+def test_a_slow_call_counts_once_whether_it_has_ended_or_not() -> None:
+    slow = after(seen(overdue=39), seen(succeeded=39, late=39))
+    assert state(slow) is W.CLOSED  # of thirty-nine calls
+
+    assert state(after(seen(succeeded=39), breaker=slow)) is W.OPEN  # 39 of 78
+
+
 # --- one alone ------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import pytest
 from outlast.drill.simulator import Behaviour
 from tests.e2e.scene import Scene, scene
 
-pytestmark = [pytest.mark.kafka, pytest.mark.e2e, pytest.mark.chaos]
+pytestmark = [pytest.mark.kafka, pytest.mark.e2e, pytest.mark.drill]
 
 MINUTE: Final = 60.0
 TO_FILL: Final = 8.0

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from outlast.core.overview import worst
+from outlast.drill.scenarios.sight import Turn
 from outlast.edges.answers import Result, result_of
 from outlast.edges.codec import Record
 from outlast.edges.kafka.connection import groupless_consumer
@@ -32,7 +33,10 @@ LINES: Final = 200
 
 @dataclass(slots=True)
 class Seen:
-    """The picture so far; ``events`` are (seconds, what happened)."""
+    """The picture so far.
+
+    ``events`` are (seconds, what happened), ``turns`` the verdicts that turned.
+    """
 
     verdicts: dict[str, str] = field(default_factory=dict)
     vitals: dict[str, Vitals] = field(default_factory=dict)
@@ -41,6 +45,7 @@ class Seen:
     states: dict[str, State] = field(default_factory=dict)
     served: Counter[tuple[str, str]] = field(default_factory=Counter)
     events: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=LINES))
+    turns: list[Turn] = field(default_factory=list)
     up_again: dict[str, int] = field(default_factory=dict)
     most_parked: int = 0
 
@@ -128,6 +133,14 @@ class Watch:
             return False
         return True
 
+    async def measured(self) -> None:
+        """Wait until the depths have been taken twice: no reading is from before this call."""
+        for _ in range(2):
+            before = self.seen.depths
+            while self.seen.depths is before:
+                self.changed.clear()
+                await self.changed.wait()
+
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         while True:
             for records in (await consumer.getmany(timeout_ms=250)).values():
@@ -150,6 +163,9 @@ class Watch:
             return
         before = self.seen.verdicts.get(health.provider, "closed")
         self.seen.verdicts[health.provider] = verdict.state.value
+        if verdict.state.value != before:
+            turn = Turn(self.seconds, health.provider, verdict.state.value, verdict.evidence)
+            self.seen.turns.append(turn)
         match before, verdict.state.value:
             case (("closed" | "ramp"), "open"):
                 self.tell(f"{health.provider} is down for the fleet: {verdict.evidence}")

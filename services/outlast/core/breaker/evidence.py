@@ -105,7 +105,8 @@ class Evidence:
         judged = failed = slow = 0
         for each in self.seen:
             window = each.window
-            judged += window.succeeded + window.answered + window.failures + window.overdue
+            judged += window.succeeded + window.answered + window.failures
+            judged += window.overdue - window.late  # each call counts once
             failed += window.failures
             slow += window.slow + window.overdue
         if judged < policy.enough_calls:

@@ -192,6 +192,7 @@ def together(windows: Iterable[Window]) -> Window:
             unreached=whole.unreached + each.unreached,
             slow=whole.slow + each.slow,
             overdue=whole.overdue + each.overdue,
+            late=whole.late + each.late,
             throttled=whole.throttled + each.throttled,
             blocked=whole.blocked + each.blocked,
             misrouted=whole.misrouted + each.misrouted,

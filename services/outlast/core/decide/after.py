@@ -24,6 +24,8 @@ __all__ = ["after_call"]
 
 BLOCKED_MS: Final = 600_000
 """How long a job stays away from a blocked account or a misrouted target."""
+BACKOFF_LEAST_MS: Final = 1_000
+"""All were just tried: the fleet's verdict takes a second, and may spare the next round."""
 BACKOFF_FIRST: Final = 2.0
 BACKOFF_MOST: Final = 60.0
 THROTTLE_FIRST: Final = 1.0
@@ -92,9 +94,8 @@ def _failed_over(job: Job, target: Target, s: Situation) -> Decision:
     if isinstance(chosen(moved, s), Send):
         return Wait(moved, s.now)
     rounds = max(0, job.state.calls - 1) // max(1, len(s.route.targets))
-    return Wait(
-        starting_over(job, s.now), s.now + _backoff_ms(BACKOFF_FIRST, BACKOFF_MOST, rounds, s.roll)
-    )
+    wait = max(BACKOFF_LEAST_MS, _backoff_ms(BACKOFF_FIRST, BACKOFF_MOST, rounds, s.roll))
+    return Wait(starting_over(job, s.now), s.now + wait)
 
 
 def _throttled(job: Job, target: Target, verdict: Verdict, s: Situation) -> Decision:

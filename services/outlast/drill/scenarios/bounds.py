@@ -1,6 +1,6 @@
 """What a drill must show: each bound makes one line of the table from what was seen."""
 
-from outlast.drill.scenarios.sight import Bound, Figure, Sight
+from outlast.drill.scenarios.sight import Bound, Ended, Figure, Sight
 
 __all__ = [
     "accounted",
@@ -13,6 +13,7 @@ __all__ = [
     "elsewhere_within",
     "exited",
     "first_seconds",
+    "flaps",
     "found_down_within",
     "found_up_within",
     "most_calls",
@@ -43,12 +44,20 @@ def most_calls(bound: int) -> Bound:
     """No job takes more calls than that."""
 
     def figure(sight: Sight) -> Figure:
-        most = max((each.calls for each in sight.ended), default=0)
-        mean = sight.calls_per_job() or 0.0
-        value = f"{mean:.2f}, at most {most}"
-        return Figure("calls per job", value, f"at most {bound}", most <= bound)
+        most = max(sight.ended, key=lambda each: each.calls, default=None)
+        if most is None:
+            return Figure("calls per job", "no job ended", f"at most {bound}", holds=False)
+        value = f"{sight.calls_per_job():.2f}, at most {most.calls}"
+        if most.calls > bound:
+            value += f" ({_told(most)})"
+        return Figure("calls per job", value, f"at most {bound}", most.calls <= bound)
 
     return figure
+
+
+def _told(job: Ended) -> str:
+    calls = ", ".join(f"{at:.1f} s {who} {verdict}" for at, who, verdict in job.path)
+    return f"accepted at {job.accepted:.1f} s: {calls}"
 
 
 def conserved(targets: int) -> tuple[Bound, ...]:
@@ -66,9 +75,7 @@ def found_up_within(provider: str, mark: str, seconds: float) -> Bound:
     return _turned(provider, ("ramp", "closed"), mark, seconds, "sent jobs again")
 
 
-def _turned(
-    provider: str, states: tuple[str, ...], mark: str, seconds: float, told: str
-) -> Bound:
+def _turned(provider: str, states: tuple[str, ...], mark: str, seconds: float, told: str) -> Bound:
     def figure(sight: Sight) -> Figure:
         since = sight.marks[mark]
         found = [at for state in states if (at := sight.turned(provider, state, since))]
@@ -108,15 +115,33 @@ def calls_after_opening(provider: str, until: str) -> Bound:
     return figure
 
 
-def calls_in_trouble(provider: str, since: str, until: str, after: float, bound: int) -> Bound:
-    """Calls that come between two marks, from ``after`` seconds after the first on."""
+def calls_in_trouble(provider: str, *, after: float, every: float, callers: int) -> Bound:
+    """From ``after`` seconds after it began: each caller comes once in ``every`` seconds."""
 
     def figure(sight: Sight) -> Figure:
-        calls = sight.calls_between(provider, sight.marks[since] + after, sight.marks[until])
-        what = f"calls to {provider} from {after:g} s after {since} to {until}"
+        since, until = sight.marks["down"] + after, sight.marks["well"]
+        calls, bound = (
+            sight.calls_between(provider, since, until),
+            callers * _times(until - since, every),
+        )
+        what = f"calls to {provider} from {after:g} s after the trouble began"
         return Figure(what, str(calls), f"at most {bound}", calls <= bound)
 
     return figure
+
+
+def flaps(provider: str, seconds: float) -> Bound:
+    """It is found down no more often than it goes down: once in so many seconds."""
+
+    def figure(sight: Sight) -> Figure:
+        since, until = sight.marks["down"], sight.marks["well"]
+        return openings(provider, "down", _times(until - since, seconds))(sight)
+
+    return figure
+
+
+def _times(span: float, every: float) -> int:
+    return max(1, round(span / every))
 
 
 def openings(provider: str, since: str, most: int) -> Bound:
@@ -168,7 +193,9 @@ def exited(process: str, code: int, mark: str, seconds: float) -> Bound:
 
     def figure(sight: Sight) -> Figure:
         since = sight.marks[mark]
-        told = ", ".join(f"{e.process} with {e.code} after {e.at - since:.1f} s" for e in sight.exits)
+        told = ", ".join(
+            f"{e.process} with {e.code} after {e.at - since:.1f} s" for e in sight.exits
+        )
         alone = len(sight.exits) == 1 and sight.exits[0].process == process
         holds = alone and sight.exits[0].code == code and sight.exits[0].at - since <= seconds
         promised = f"{process} with {code} within {seconds:g} s"

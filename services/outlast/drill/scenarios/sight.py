@@ -19,13 +19,17 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """A job's end: when it was accepted and served (seconds), and what it took."""
+    """A job's end: when it was accepted and served (seconds), and what it took.
+
+    ``path`` are its latest calls, each as (seconds, provider, what it came to).
+    """
 
     status: str
     provider: str | None
     calls: int
     accepted: float
     served: float
+    path: tuple[tuple[float, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

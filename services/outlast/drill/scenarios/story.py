@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from outlast.drill.scenarios.sight import Bound
 
 __all__ = ["DEAD", "FLEET", "LEAD_SECONDS", "PROVIDERS", "Act", "Process", "Scenario", "Step"]
 
-PROVIDERS: Mapping[str, str] = {
+PROVIDERS: Final[Mapping[str, str]] = {
     "deepseek": "deepseek-flash",
     "openai": "gpt-6-luna",
     "anthropic": "claude-haiku-5-5",
@@ -15,10 +16,10 @@ PROVIDERS: Mapping[str, str] = {
 }
 """The four providers, in the order of the route `chat`, and the model each is asked for."""
 
-DEAD = "deepseek"
+DEAD: Final = "deepseek"
 """The one that is under fire: the first target of every route."""
 
-LEAD_SECONDS = 8.0
+LEAD_SECONDS: Final = 8.0
 """How long all is well before anything happens: an opening needs calls to look at."""
 
 
@@ -31,11 +32,11 @@ class Process:
     is_broken: bool = False
 
 
-_OTHERS = tuple(part for name in PROVIDERS if name != DEAD for part in ("--provider", name))
-_WORKERS = tuple(
+_OTHERS: Final = tuple(part for name in PROVIDERS if name != DEAD for part in ("--provider", name))
+_WORKERS: Final = tuple(
     Process(f"worker-{number}", ("work", "--provider", DEAD)) for number in range(1, 4)
 )
-FLEET = (Process("stages", _OTHERS), *_WORKERS)
+FLEET: Final = (Process("stages", _OTHERS), *_WORKERS)
 """All stages with the pools of the three others in one process, and three workers of ``DEAD``."""
 
 
@@ -80,6 +81,7 @@ class Scenario:
         behaviour: of ``DEAD`` from the beginning.
         clocks: of all providers, in the words of the configuration.
         limits: of ``DEAD``, likewise.
+        family: whose dialect ``DEAD`` speaks, its own unless its answers lack something.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Scenario:
     behaviour: Mapping[str, object] = field(default_factory=dict)
     clocks: str = "connect_seconds = 2, first_token_seconds = 3"
     limits: str = "concurrency = 60"
+    family: str = DEAD
 
     def publishing(self, seconds: float) -> float:
         """Over how long the jobs are published when the trouble lasts so long."""

@@ -111,6 +111,7 @@ class Outcomes:
         counts.counts["ms"] += ms
         counts.counts["first_ms"] += ms if verdict.first_ms is None else verdict.first_ms
         counts.slowest_ms = max(counts.slowest_ms, ms)
+        counts.counts["late"] += call in self._overdue
         if verdict.word is VerdictWord.SUCCEEDED:
             counts.counts["succeeded"] += 1
             counts.streak = self._streaks[model] = 0

@@ -58,9 +58,10 @@ class Trips:
             if not _is_closed(health, key, now):
                 ended.append(key)  # the fleet says so too: from here on it leads
             elif now - since >= ALONE_MS:
-                if health is not None and _knows_better(health, since, now):
+                if health is None or now - health.at > FRESH_MS:
+                    ended.append(key)  # nobody judges: try again
+                elif health.at >= since + SETTLED_MS:
                     raise WatchdogTripped(self._alone(key))
-                ended.append(key)  # nobody judges: try again
         for key in ended:
             del self._since[key]
         self._tell()
@@ -86,7 +87,3 @@ def _is_closed(health: Health | None, key: str, now: int) -> bool:
         return True
     verdicts = (health.models.get(key), health.models.get(EVERY_MODEL))
     return all(each is None or each.state is BreakerWord.CLOSED for each in verdicts)
-
-
-def _knows_better(health: Health, since: int, now: int) -> bool:
-    return now - health.at <= FRESH_MS and health.at >= since + SETTLED_MS
