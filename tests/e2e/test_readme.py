@@ -57,7 +57,13 @@ ELSEWHERE = {
 }
 
 
-TITLES = ("Quick start without Docker", "Your own keys", "Scale a pool", "After an outage")
+TITLES = (
+    "Quick start without Docker",
+    "Your own keys",
+    "Scale a pool",
+    "In an outage",
+    "After an outage",
+)
 ANSWER = "Simulated answer to: What outlasts an outage?"
 WITHOUT_TYPES = {"consume.py"}
 """Its library's types say None where a record of ours always has a value."""
@@ -90,7 +96,7 @@ async def test_with_keys_a_pool_is_scaled_and_an_outage_is_accounted_for(
     """The other sections that begin with a configuration, in the order a reader meets them."""
     async with desk(tmp_path, kafka) as here:
         (tmp_path / "outlast.toml").write_text(CONFIG)
-        said = await in_order(here, at_a_desk("Your own keys", "Scale a pool"))
+        said = await in_order(here, at_a_desk("Your own keys", "Scale a pool", "In an outage"))
         await here.run('outlast submit "REJECT ME" --job-id not-served')
         await here.run_until("outlast dead-letters", "not-served")
         said |= await in_order(here, at_a_desk("After an outage"))
@@ -102,6 +108,8 @@ async def test_with_keys_a_pool_is_scaled_and_an_outage_is_accounted_for(
     assert "0 problem(s)" in said["outlast doctor --providers"]
     assert "not-served" in said["outlast dead-letters"]
     assert "lost" in said["outlast audit"]
+    assert "verdict" in said["outlast providers"]
+    assert "oldest" in said["outlast status"]
     assert stopped == [0, 0]
 
 
