@@ -91,8 +91,15 @@ def missing_for_kafka() -> list[Missing]:
 
 
 def missing_for_tests() -> list[Missing]:
-    """What README's examples use besides: kcat, and Node with its package manager."""
-    wanted = (("kcat", "kcat", "kcat"), ("node", "Node", "nodejs"), ("npm", "npm", "npm"))
+    """What README's examples use besides, kcat and Node, and what the alerts are tried with."""
+    wanted: tuple[tuple[str, str, str], ...] = (
+        ("kcat", "kcat", "kcat"),
+        ("node", "Node", "nodejs"),
+        ("npm", "npm", "npm"),
+        ("promtool", "Prometheus", "prometheus"),
+    )
+    if sys.platform != "darwin":  # Homebrew has none: there its test is skipped
+        wanted += (("prometheus-alertmanager", "Alertmanager", "prometheus-alertmanager"),)
     return [Missing(what, package) for name, what, package in wanted if not shutil.which(name)]
 
 
@@ -146,7 +153,9 @@ def provide(missing: Sequence[Missing], install: bool, otherwise: str = "") -> N
 def advice(missing: Iterable[Missing], install: bool) -> str:
     what = ", ".join(each.what for each in missing)
     if sys.platform == "darwin":
-        return f"Missing: {what}. Install with:\n    brew install openjdk maven kcat node"
+        return (
+            f"Missing: {what}. Install with:\n    brew install openjdk maven kcat node prometheus"
+        )
     if shutil.which("apt-get") is None:
         return f"Missing: {what}. Install it with your system's package manager."
     packages = " ".join(each.package for each in missing)

@@ -62,10 +62,12 @@ def test_missing_java_and_maven_are_named(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_what_readmes_examples_need_is_named_with_its_package(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr("shutil.which", lambda name: None if name == "node" else f"/usr/bin/{name}")
     assert prepare.missing_for_tests() == [Missing("Node", "nodejs")]
     monkeypatch.setattr("shutil.which", lambda _name: None)
-    assert [each.package for each in prepare.missing_for_tests()] == ["kcat", "nodejs", "npm"]
+    packages = [each.package for each in prepare.missing_for_tests()]
+    assert packages == ["kcat", "nodejs", "npm", "prometheus", "prometheus-alertmanager"]
 
 
 def test_the_packages_for_node_are_installed_once_and_again_when_their_lock_changes(

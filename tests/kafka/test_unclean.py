@@ -199,9 +199,9 @@ async def test_a_suspect_waits_for_what_runs_in_all_feeds_of_its_process_and_sto
         await here.publish("suspect")
         await history(here, {0: 4})
         await here.join(one, quarantine=shared)
-        await until(lambda: any(here.members[0].feed._held.values()))  # it is there, and must wait
+        await until(lambda: any(here.members[0].feed.held.values()))  # it is there, and must wait
         await other.publish("later")
-        await until(lambda: any(other.members[0].feed._held.values()))
+        await until(lambda: any(other.members[0].feed.held.values()))
         assert (one.started, two.started) == ([], ["beside"])
         two.let_go("beside")
         await until(lambda: one.started == ["suspect"])

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from outlast.app.monitoring import watch
 from outlast.app.parts import Parts
 from outlast.app.stages import add_health, add_park, add_retry, add_route, add_work
 from outlast.core.errors import SettingsError
 from outlast.core.policy import Provider
 from outlast.edges.kafka import private
-from outlast.edges.kafka.connection import admin, connect
+from outlast.edges.kafka.connection import Cluster, admin, connect
 from outlast.edges.kafka.topics import check, check_pools
+from outlast.edges.monitor import Monitor
 from outlast.edges.settings import Settings, api_key
 from outlast_schemas.topics import Topics
 
@@ -35,7 +37,8 @@ async def run(settings: Settings, selection: Selection, environ: Mapping[str, st
     """Run the selected stages until a signal; returns after a clean drain.
 
     Raises:
-        SettingsError: a selected provider is not configured, or its key is missing.
+        SettingsError: a selected provider is not configured, its key is missing, or the port of
+            ``monitoring.listen`` is in use.
         KafkaUnreachable: no broker answers.
         TopicsError: topics or committed offsets are missing.
         WatchdogTripped: a client library stands still.
@@ -43,8 +46,24 @@ async def run(settings: Settings, selection: Selection, environ: Mapping[str, st
     private.check()
     pools = _pools(settings, selection)
     keys = _keys(pools, environ)
-    cluster = await connect(settings.kafka)
-    await _check_topics(settings)
+    # First of all, so that a port in use is known before anything is joined.
+    async with Monitor(settings.monitoring) as monitor:
+        cluster = await connect(settings.kafka)
+        await _check_topics(settings)
+        parts = await _parts(settings, selection, cluster, pools, keys)
+        if monitor.is_on:
+            watch(parts, monitor)
+        await parts.process().run(monitor.condition)
+
+
+async def _parts(
+    settings: Settings,
+    selection: Selection,
+    cluster: Cluster,
+    pools: tuple[Provider, ...],
+    keys: Mapping[str, str | None],
+) -> Parts:
+    """Everything that was selected, ready to run."""
     parts = await Parts.connected(
         settings,
         cluster,
@@ -61,7 +80,7 @@ async def run(settings: Settings, selection: Selection, environ: Mapping[str, st
         add_park(parts)
     for provider in pools:
         add_work(parts, provider, keys[provider.name], selection.max_in_flight)
-    await parts.process().run()
+    return parts
 
 
 def _pools(settings: Settings, selection: Selection) -> tuple[Provider, ...]:

@@ -33,6 +33,7 @@ from outlast.edges.kafka.starts import Starts
 from outlast.edges.kafka.subscribers import Subscriber, connected_broker, feed_subscriber
 from outlast.edges.kafka.tables import HealthTable
 from outlast.edges.kafka.writing import Writing
+from outlast.edges.pool import ProviderPool
 from outlast.edges.process import Moving, Process
 from outlast.edges.settings import Settings
 from outlast.edges.slot import Slot
@@ -100,6 +101,7 @@ class Parts:
         )
         self.quarantine = Quarantine()
         self.moving: list[Moving] = []
+        self.pools: dict[str, ProviderPool] = {}
         self.others: list[Subscriber] = []
         self.background: list[Callable[[], Coroutine[Any, Any, None]]] = [
             self.health.run,

@@ -112,6 +112,7 @@ def add_work(parts: Parts, provider: Provider, key: str | None, most: int) -> No
         probe=call.probe,
         resting=desk.starts.resting,
     )
+    parts.pools[provider.name] = pool
     desk.assignment.lent.watch(lambda *_: pool.grant())
     ports = WorkPorts(**_shared(parts, desk), call=call, pool=pool)
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 from aiokafka.errors import KafkaError
 
+from outlast.edges.condition import Condition, Phase
 from outlast.edges.kafka.assignment import Assignment
 from outlast.edges.kafka.feed import Feed
 from outlast.edges.kafka.subscribers import Subscriber
@@ -62,6 +63,14 @@ class Moving:
             idle_since=lambda: self.feed.idle_since,
         )
 
+    def unready(self) -> str | None:
+        """Why it takes no jobs just now, in a line; ``None`` when it may."""
+        if self.assignment.records.is_between:
+            return f"{self.feed.name} waits for its group to give it partitions"
+        if not self.assignment.commits.is_current:
+            return f"{self.feed.name} waits for a commit to be acknowledged"
+        return None
+
     async def drain(self, seconds: float) -> int:
         """Give the partitions away, let here end what runs; returns how many calls were cut off."""
         self.feed.stop()
@@ -110,16 +119,23 @@ class Process:
         self._told = told
         self._drain_seconds = drain_seconds
         self._asked_to_stop = asyncio.Event()
+        self._condition = Condition()
 
     def stop(self) -> None:
         """Drain and end; asked a second time, leave at once."""
         if self._asked_to_stop.is_set():
             os._exit(1)
         log.info("process.draining", seconds=self._drain_seconds)
+        self._condition.phase = Phase.DRAINING
         self._asked_to_stop.set()
 
-    async def run(self) -> None:
-        """Run until asked to stop. Raises what made going on pointless, after draining."""
+    async def run(self, condition: Condition | None = None) -> None:
+        """Run until asked to stop. Raises what made going on pointless, after draining.
+
+        ``condition`` is told how the process is.
+        """
+        self._condition = condition or self._condition
+        self._condition.watch(*(one.unready for one in self._moving))
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, self.stop)
@@ -134,7 +150,10 @@ class Process:
         try:
             await asyncio.wait([asked, *tasks], return_when=asyncio.FIRST_COMPLETED)
             failure = _failure(tasks)
+            if failure is not None:
+                self._condition.failed(failure)
             await self._drain(failure)
+            self._condition.phase = Phase.ENDING
         finally:
             asked.cancel()
             await _cancelled(tasks)
@@ -150,6 +169,8 @@ class Process:
             *(each.start() for each in self._others), *(one.joined.wait() for one in self._moving)
         )
         self._tune()
+        if self._condition.phase is Phase.STARTING:
+            self._condition.phase = Phase.RUNNING
         log.info("process.ready")
         await asyncio.Event().wait()
 

@@ -62,6 +62,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self.name = name
         self.changed = asyncio.Event()
         self.epoch = 0
+        self.assigned = 0
+        """How often the group has given partitions, or none, since the process began."""
         self.fatal: BaseException | None = None
         self.closed_since: float | None = None
         self.generations: deque[tuple[float, int]] = deque(maxlen=8)
@@ -69,7 +71,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self._clock = clock
         self._begin_at = begin_at
         self._look_back_ms = look_back_ms
-        self._holes = Holes(name)
+        self.holes = Holes(name)
         self._open: tuple[TopicPartition, ...] = ()
         self._settling_until = 0.0
         self._watchers: list[Callable[[], None]] = []
@@ -213,6 +215,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         generation = private.generation(self.consumer)
         self._open = tuple(sorted(assigned - self.lent.opened(generation, assigned)))
         self.epoch += 1
+        self.assigned += 1
         self.closed_since = None
         self.records.is_between = False
         self._steady.set()
@@ -233,7 +236,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         mark = self.records.marks[tp]
         begin = min(mark.position, mark.lowest_lent)
         begin = begin if back is None else min(begin, back)
-        self._holes.expect(tp, begin)
+        self.holes.expect(tp, begin)
         self.consumer.seek(tp, begin)
 
     def read_again(self, tp: TopicPartition) -> None:
@@ -260,10 +263,10 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         """
         if tp not in self._open:
             return ()
-        if self._holes.began_anew(tp, records[0].offset):
+        if self.holes.began_anew(tp, records[0].offset):
             self._begin_anew(tp, records[0].offset)
             self._tell_watchers()
-        checked, lost = await self._holes.checked(self.consumer, tp, records)
+        checked, lost = await self.holes.checked(self.consumer, tp, records)
         if lost is not None and tp in self._open:
             self.records.skip_below(tp, lost)
         return checked
@@ -278,12 +281,12 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
             feed=self.name,
             topic=tp.topic,
             partition=tp.partition,
-            expected=self._holes.expected(tp),
+            expected=self.holes.expected(tp),
             begins=start,
         )
         self.records.begin_anew(tp, start)
         self.lent.forget(tp)
-        self._holes.expect(tp, start)
+        self.holes.expect(tp, start)
 
 
 def _now() -> float:

@@ -31,6 +31,8 @@ class Copies:
 
     def __init__(self) -> None:
         """Begin with nothing."""
+        self.dropped = 0
+        """How many were found to repeat another."""
         self._seen = Seen()
         self._firsts: dict[Key, asyncio.Future[None]] = {}
         self._lent: dict[tuple[TopicPartition, int], tuple[Key, asyncio.Future[None]]] = {}
@@ -58,6 +60,7 @@ class Copies:
         task = asyncio.current_task()
         if sight is Sight.NEW and task is not None:
             self._firsts[who.key] = task
+        self.dropped += sight is Sight.COPY
         return sight
 
     def gave_up(self, who: Identity) -> None:

@@ -66,7 +66,7 @@ class Feed:
             starts: in what company a record may start, and what is known of earlier starts.
         """
         self.name = name
-        self._copies = Copies()
+        self.copies = Copies()
         self._assignment = assignment
         self._codec = codec
         self._patience = Patience(name, stage, set_aside, assignment.sleep)
@@ -75,8 +75,10 @@ class Feed:
         self._may_start = may_start
         self._is_writing = is_writing
         self._starts = starts
-        self._held: dict[TopicPartition, deque[Record]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.held: dict[TopicPartition, deque[Record]] = {}
+        """What was fetched and waits for room."""
+        self.running: dict[asyncio.Task[None], Record] = {}
+        """By task, the record that it carries."""
         self._epoch = -1
         self._last: TopicPartition | None = None
         self._stopping = False
@@ -88,7 +90,7 @@ class Feed:
     @property
     def in_flight(self) -> int:
         """How many jobs run now."""
-        return len(self._tasks)
+        return len(self.running)
 
     @property
     def is_crowded(self) -> bool:
@@ -125,19 +127,19 @@ class Feed:
         """
         if self._epoch != self._assignment.epoch:
             self._epoch = self._assignment.epoch
-            for tp in self._held:
+            for tp in self.held:
                 self._starts.stands_back(tp)
-            self._held = {}
-            self._copies.review(self._assignment.records)
+            self.held = {}
+            self.copies.review(self._assignment.records)
         sought = self._assignment.sought_back()
         for tp in sought:
             self._starts.stands_back(tp)
-            self._held.pop(tp, None)
+            self.held.pop(tp, None)
         return sought
 
     def _wanted(self) -> list[TopicPartition]:
         """Partitions with room and nothing held; a partition that is held is not asked again."""
-        return [tp for tp in self._open_partitions() if not self._held.get(tp)]
+        return [tp for tp in self._open_partitions() if not self.held.get(tp)]
 
     def _open_partitions(self) -> Iterable[TopicPartition]:
         if self._stopping or not self._may_start():
@@ -170,11 +172,11 @@ class Feed:
             whole = await self._assignment.without_holes(tp, records)
             if self._epoch != self._assignment.epoch:
                 return  # what is left was read before the partitions were sought anew
-            self._held[tp] = deque(whole)
+            self.held[tp] = deque(whole)
 
     def _dispatch_held(self) -> None:
         """One record of each partition in turn, while there is room."""
-        turn = [tp for tp in self._open_partitions() if self._held.get(tp)]
+        turn = [tp for tp in self._open_partitions() if self.held.get(tp)]
         self._starts.only(turn)
         if self._last in turn:  # else the room that others leave would all be the first one's
             after = turn.index(self._last) + 1
@@ -184,7 +186,7 @@ class Feed:
 
     def _dispatch_next(self, tp: TopicPartition) -> bool:
         """Dispatch one; false when the partition has to stand back."""
-        held = self._held[tp]
+        held = self.held[tp]
         if not self._room.is_in(tp.topic):
             return False
         if not self._assignment.records.may_admit(tp, held[0].offset):
@@ -201,9 +203,9 @@ class Feed:
         start = records.start(tp, offset)
         if start.runner is not None:
             if start.runner != records.me:
-                self._copies.lent(tp, offset, self._codec.decode(record).job)
+                self.copies.lent(tp, offset, self._codec.decode(record).job)
         elif records.is_done(tp, offset):
-            self._copies.remember(self._codec.decode(record).job)
+            self.copies.remember(self._codec.decode(record).job)
         elif self._starts.may_start(tp, offset, start.unclean):
             records.admit(tp, offset)
             self._run(tp, record, start)
@@ -215,12 +217,12 @@ class Feed:
         life = self._assignment.records.life(tp)
         task = asyncio.create_task(self._carry(tp, record, start, life))
         size = len(record.value or b"")
-        self._tasks.add(task)
+        self.running[task] = record
         self._room.enters(tp.topic, size)
         task.add_done_callback(lambda ended: self._left(ended, tp.topic, size))
 
     def _left(self, task: asyncio.Task[None], topic: str, size: int) -> None:
-        self._tasks.discard(task)
+        del self.running[task]
         self._room.leaves(topic, size)
         self._assignment.changed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -254,18 +256,18 @@ class Feed:
         try:
             await self._set_going(decoded, await self._sight(decoded.job, who), start)
         except (Released, asyncio.CancelledError):
-            self._copies.gave_up(who)
+            self.copies.gave_up(who)
             raise
         finally:
-            self._copies.ended(who)
+            self.copies.ended(who)
 
     async def _sight(self, job: Job, who: Identity) -> Sight:
         """What the record is; a copy rests until its first, whoever has that, has ended."""
-        while (first := self._copies.first_of(who)) is not None:
+        while (first := self.copies.first_of(who)) is not None:
             async with self._starts.resting(job):
                 await asyncio.wait({first})
-            self._copies.check(first)
-        return self._copies.look(who)
+            self.copies.check(first)
+        return self.copies.look(who)
 
     async def _set_going(self, decoded: Decoded, sight: Sight, start: Start) -> None:
         job = decoded.job
@@ -284,7 +286,7 @@ class Feed:
 
     def _returned(self, tp: TopicPartition, offset: int, end: End | None) -> None:
         """What another process ran came back."""
-        self._copies.returned(tp, offset, is_done=end is End.DONE)
+        self.copies.returned(tp, offset, is_done=end is End.DONE)
 
     def stop(self) -> None:
         """Take nothing new from here on."""
@@ -295,4 +297,4 @@ class Feed:
     async def drain(self, seconds: float) -> int:
         """Take nothing new, let what runs end; returns how many were cut off."""
         self.stop()
-        return await ended(self._tasks, seconds, self._is_writing)
+        return await ended(self.running, seconds, self._is_writing)

@@ -4,6 +4,7 @@ A hole is believed then: compaction, a transaction's marker, or records that ret
 unread, which is loss, and is counted by offset.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -23,6 +24,8 @@ class Holes:
     def __init__(self, name: str) -> None:
         """``name`` is the feed's, for the logs."""
         self._name = name
+        self.lost: Counter[str] = Counter()
+        """By topic, how many records were deleted before anybody had read them."""
         self._expected: dict[TopicPartition, int] = {}
         self._sought: dict[TopicPartition, int] = {}
 
@@ -72,6 +75,7 @@ class Holes:
         start = min(starts[tp], first)
         if start <= expected:
             return None
+        self.lost[tp.topic] += start - expected
         log.error(
             "feed.records_lost",
             feed=self._name,

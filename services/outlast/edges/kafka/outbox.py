@@ -20,6 +20,7 @@ from outlast.edges.clock import BrokerClock
 from outlast.edges.codec import Codec, Encoded
 from outlast.edges.kafka import private
 from outlast.edges.kafka.entrance import Entrance
+from outlast.edges.kafka.written import Written
 from outlast.edges.logs import Log
 from outlast_schemas.job import Job
 
@@ -60,6 +61,7 @@ class Outbox:
             largest: bytes a record may have in any topic.
             too_large: what is written instead of a record above ``largest``.
         """
+        self.written = Written()
         self._build = build
         self._codec = codec
         self._clock = clock
@@ -115,11 +117,10 @@ class Outbox:
         """Return when all are acknowledged, one after the other in this order."""
         for record in records:
             encoded = self._codec.encode(record, self._clock.now())
-            if self._fits(encoded):
-                await self.write(encoded)
-                continue
-            for instead in self._too_large(record.job):
-                await self.write(self._codec.encode(instead, self._clock.now()))
+            fits = self._fits(encoded)
+            for each in (record,) if fits else self._too_large(record.job):
+                await self.write(encoded if fits else self._codec.encode(each, self._clock.now()))
+                self.written.add(each)
 
     def _fits(self, record: Encoded) -> bool:
         """As the client counts, and the broker: a batch of this one record, with its framing."""

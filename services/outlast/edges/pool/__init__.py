@@ -1,7 +1,7 @@
 """This process's part of a provider's pool: its permits, what it saw, its probes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
@@ -105,6 +105,11 @@ class ProviderPool:
     def limit(self) -> int:
         """How many may be, by this process."""
         return self._share()
+
+    @property
+    def rates(self) -> Mapping[str, tuple[float, float]]:
+        """By what is bounded (``requests``, ``tokens``): what is left now, and the share."""
+        return self._rates.left()
 
     @property
     def paused_until(self) -> int:

@@ -1,6 +1,6 @@
 """This process's part of the requests and tokens a minute that the whole pool may use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Final
 
@@ -89,6 +89,15 @@ class Rates:
     def ahead(self) -> int | None:
         """How many jobs are let through within a few seconds; ``None`` where nothing bounds it."""
         return min((flow.ahead(size) for flow, size in self._flows(self._mean or 1)), default=None)
+
+    def left(self) -> Mapping[str, tuple[float, float]]:
+        """By what is bounded: what may be taken now, and this process's share of a minute."""
+        flows = {"requests": self._requests, "tokens": self._tokens}
+        return {
+            kind: (flow.bucket.level_at(self._now()), flow.bucket.per_minute)
+            for kind, flow in flows.items()
+            if flow is not None
+        }
 
     def _flows(self, tokens: float) -> list[tuple[_Flow, float]]:
         both = ((self._requests, 1.0), (self._tokens, float(tokens)))

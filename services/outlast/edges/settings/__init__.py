@@ -2,21 +2,22 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from outlast.core.errors import SettingsError
 from outlast.core.policy import Catalogue
-from outlast.edges.settings.build import catalogue_of, kafka_of
+from outlast.edges.settings.build import catalogue_of, kafka_of, monitoring_of
 from outlast.edges.settings.kafka import Kafka
 from outlast.edges.settings.keys import api_key
 from outlast.edges.settings.mistakes import checked
+from outlast.edges.settings.monitoring import Monitoring
 from outlast.edges.settings.rules import fault_in_path
 from outlast.edges.settings.secrets import kafka_secrets
 from outlast.edges.settings.sources import from_environment, from_file, merged
 
-__all__ = ["DEFAULT_FILE", "Kafka", "Settings", "api_key", "environment", "load"]
+__all__ = ["DEFAULT_FILE", "Kafka", "Monitoring", "Settings", "api_key", "environment", "load"]
 
 DEFAULT_FILE: Final = "outlast.toml"
 CONFIG: Final = "OUTLAST_CONFIG"
@@ -28,6 +29,7 @@ class Settings:
 
     kafka: Kafka
     catalogue: Catalogue
+    monitoring: Monitoring = field(default_factory=Monitoring)
     path: str | None = None
 
 
@@ -60,6 +62,7 @@ def load(environ: Mapping[str, str], path: str | None = None) -> Settings:
     return Settings(
         kafka=kafka_of(shape, secrets),
         catalogue=catalogue_of(shape),
+        monitoring=monitoring_of(shape),
         path=str(found) if found else None,
     )
 

@@ -6,10 +6,11 @@ from typing import Final
 
 from outlast.core.policy import Catalogue, Clocks, Defaults, Limits, Price, Provider, Route, Target
 from outlast.edges.settings.kafka import Kafka
+from outlast.edges.settings.monitoring import Monitoring
 from outlast.edges.settings.security import SECRETS
 from outlast.edges.settings.shape import ProviderShape, RouteShape, Shape
 
-__all__ = ["BASE_URLS", "catalogue_of", "kafka_of"]
+__all__ = ["BASE_URLS", "catalogue_of", "kafka_of", "monitoring_of"]
 
 BASE_URLS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -27,6 +28,11 @@ def kafka_of(shape: Shape, secrets: Mapping[str, str]) -> Kafka:
     said = shape.kafka.model_dump(exclude={*places, "topic_partitions"})
     # A plain dict: the value is handed to processes that are spawned, and a proxy cannot be.
     return Kafka(**{**said, **secrets}, topic_partitions=dict(shape.kafka.topic_partitions))
+
+
+def monitoring_of(shape: Shape) -> Monitoring:
+    """The ``[monitoring]`` table."""
+    return Monitoring(listen=shape.monitoring.listen)
 
 
 def catalogue_of(shape: Shape) -> Catalogue:

@@ -21,6 +21,7 @@ TABLES: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     (): s.Shape,
     ("kafka",): s.KafkaShape,
     ("defaults",): s.DefaultsShape,
+    ("monitoring",): s.MonitoringShape,
     ("providers", "*"): s.ProviderShape,
     ("providers", "*", "limits"): s.LimitsShape,
     ("providers", "*", "clocks"): s.ClocksShape,
@@ -134,8 +135,8 @@ def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _meant(rest: str) -> str | None:
-    for table, model in (("kafka", s.KafkaShape), ("defaults", s.DefaultsShape)):
+    for table in ("kafka", "defaults", "monitoring"):
         key = rest.removeprefix(f"{table}_")
-        if key != rest and key in model.model_fields:
+        if key != rest and key in TABLES[(table,)].model_fields:
             return f"{s.ENVIRONMENT_PREFIX}{table}{s.NESTED}{key}".upper()
     return None

@@ -12,6 +12,7 @@ __all__ = [
     "address",
     "fault_in_path",
     "http_url",
+    "listening",
     "target",
     "token_url",
     "variable",
@@ -37,6 +38,14 @@ def address(text: str) -> str:
 def _has_port(server: str) -> bool:
     match = SERVER.fullmatch(server)
     return match is not None and 0 < int(match[1]) <= HIGHEST_PORT
+
+
+def listening(text: str) -> str:
+    """``host:port`` to listen on; every interface only for who says so, and port 0 for any."""
+    match = SERVER.fullmatch(text)
+    if match is None or int(match[1]) > HIGHEST_PORT:
+        raise ValueError("must be host:port, as 127.0.0.1:9464; 0.0.0.0 is every interface")
+    return text
 
 
 def http_url(text: str) -> str:

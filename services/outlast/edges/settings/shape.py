@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from outlast.core.policy import Family, OnAmbiguous, OnContentPolicy
 from outlast.edges.settings.kafka_shape import KafkaShape
-from outlast.edges.settings.rules import http_url, target
+from outlast.edges.settings.rules import http_url, listening, target
 from outlast.edges.settings.scalars import (
     Count,
     Dollars,
@@ -31,6 +31,7 @@ __all__ = [
     "DefaultsShape",
     "KafkaShape",
     "LimitsShape",
+    "MonitoringShape",
     "PriceShape",
     "ProviderShape",
     "RouteShape",
@@ -52,6 +53,17 @@ class DefaultsShape(Table):
     )
     ttl_seconds: Ttl = Field(
         default=86_400.0, description="Seconds for which an answer is wanted, at most 7 days."
+    )
+
+
+class MonitoringShape(Table):
+    """``[monitoring]``."""
+
+    listen: Annotated[str, AfterValidator(listening)] | None = Field(
+        default=None,
+        description="Where outlast run answers /metrics, /live and /ready: host:port, another for "
+        "each process of a host; else nowhere.",
+        examples=["127.0.0.1:9464"],
     )
 
 
@@ -177,6 +189,7 @@ class Shape(BaseSettings):
 
     kafka: KafkaShape = KafkaShape()
     defaults: DefaultsShape = DefaultsShape()
+    monitoring: MonitoringShape = MonitoringShape()
     providers: dict[Name, ProviderShape] = {}
     routes: dict[Name, RouteShape] = {}
 

@@ -34,6 +34,7 @@ TITLES: Final = MappingProxyType(
     {
         "kafka": "Where Kafka is, and how our topics are cut there.",
         "defaults": "What holds where a route or a job says nothing.",
+        "monitoring": "Seen from outside: metrics, and whether a process is alive and ready.",
         "providers": "A provider is a pool of workers; its name is yours to choose.",
         "routes": "A route is what a job asks for: its model, or its header outlast-route.",
     }
