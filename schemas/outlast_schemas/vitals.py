@@ -66,8 +66,10 @@ class Vitals:
     provider; ``models`` holds the same by model. ``probe`` is the verdict of a probe that ended in
     the window, asked for by the verdict on ``probe_of`` (a model, or ``*``). ``limit`` is the share
     of the pool's permits this worker has, ``queued`` how many jobs wait in its partitions, and
-    ``paused_until`` (epoch ms) how long the provider wished to be left alone. ``served`` and
-    ``failed`` count since the worker started, for those who watch.
+    ``paused_until`` (epoch ms) how long the provider wished to be left alone. ``tripped`` says why
+    this worker calls a model (or ``*``, the provider) no more, by its own evidence alone.
+    ``served``, ``failed`` and ``failed_over`` count since the worker started, for those who watch;
+    the last of them by the provider that the jobs would have gone to first.
     """
 
     provider: str
@@ -85,6 +87,8 @@ class Vitals:
     served: int = 0
     failed: int = 0
     paused_until: int | None = None
+    tripped: Mapping[str, str] = field(default_factory=dict)
+    failed_over: Mapping[str, int] = field(default_factory=dict)
     models: Mapping[str, Window] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
@@ -106,6 +110,8 @@ class Vitals:
             "served": self.served,
             "failed": self.failed,
             "paused_until": self.paused_until,
+            "tripped": dict(self.tripped),
+            "failed_over": dict(self.failed_over),
             "models": {name: window.to_json() for name, window in self.models.items()},
         }
 
@@ -128,6 +134,10 @@ class Vitals:
             served=count(fields["served"]),
             failed=count(fields["failed"]),
             paused_until=optional_count(fields.get("paused_until")),
+            tripped={name: text(why) for name, why in mapping(fields.get("tripped", {})).items()},
+            failed_over={
+                name: count(jobs) for name, jobs in mapping(fields.get("failed_over", {})).items()
+            },
             models={
                 name: Window.from_json(mapping(each))
                 for name, each in mapping(fields.get("models", {})).items()

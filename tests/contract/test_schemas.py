@@ -151,7 +151,7 @@ LATER: Final = defaultdict(
     {
         "Health": {"paused_until"},
         "ModelHealth": {"permits", "setbacks"},
-        "Vitals": {"models", "probe_of", "queued", "paused_until"},
+        "Vitals": {"models", "probe_of", "queued", "paused_until", "tripped", "failed_over"},
         "Window": set(Window().to_json()),
     },
 )
@@ -314,6 +314,8 @@ vitals = st.builds(
     probe_of=st.none() | names,
     queued=counts,
     paused_until=st.none() | counts,
+    tripped=st.dictionaries(names, names, max_size=3),
+    failed_over=st.dictionaries(names, counts, max_size=3),
     models=st.dictionaries(names, windows, max_size=3),
 )
 

@@ -337,6 +337,50 @@ def test_others_who_did_well_some_time_ago_may_have_asked_before_it_began(
 # --- probes ---------------------------------------------------------------------------------
 
 
+WHY: Final = "5 failures in a row; the last: 503"
+
+
+def tripped(worker: str = "w1", key: str = "flash") -> Vitals:
+    """A worker that calls it no more by its own evidence: it has nothing else to tell."""
+    return replace(seen(worker), tripped={key: WHY})
+
+
+@pytest.mark.parametrize("key", ["flash", EVERY_MODEL])
+def test_an_owner_that_came_after_the_failures_were_told_believes_who_has_tripped(key: str) -> None:
+    heard = after(tripped(key=key), breaker=taken_over(CLOSED), now=NOW + 2_000)
+
+    assert state(heard, key) is W.OPEN
+    assert heard.breakers[key].evidence == f"w1 found it down: {WHY}"
+
+
+def test_a_new_owner_listens_before_it_believes_one_alone() -> None:
+    heard = after(tripped(), breaker=taken_over(CLOSED), now=NOW + 1_999)
+
+    assert state(heard) is W.CLOSED
+
+
+@pytest.mark.parametrize(("ago", "expected"), [(7_999, W.CLOSED), (8_000, W.OPEN)])
+def test_whom_another_worker_was_served_meanwhile_is_not_down(
+    ago: int, expected: BreakerWord
+) -> None:
+    well = after(seen("w2", succeeded=1))
+
+    assert state(after(tripped(), breaker=well, now=NOW + ago)) is expected
+
+
+def test_its_own_success_disproves_nothing_of_what_a_worker_found_since() -> None:
+    well = after(seen("w1", succeeded=1))
+
+    assert state(after(tripped(), breaker=well, now=NOW + 1)) is W.OPEN
+
+
+def test_who_is_tripped_over_what_is_known_to_be_down_tells_nothing_new() -> None:
+    down, whole = an_open("w1"), after(unreached(3))
+
+    assert after(tripped(), breaker=down, now=NOW + 9_000).breakers == down.breakers
+    assert after(tripped(), breaker=whole, now=NOW + 9_000).breakers == whole.breakers
+
+
 def test_a_success_beside_a_probe_does_not_move_one_that_is_down() -> None:
     probing = an_open("w1").ticked(NOW, 0.0)
 

@@ -590,6 +590,27 @@ async def test_the_own_evidence_trips_at_once_until_the_fleet_has_spoken() -> No
         assert provider.pool.fleet().is_up(flash, NOW)
 
 
+async def test_what_has_tripped_is_told_again_until_the_fleet_has_spoken() -> None:
+    """It calls nobody meanwhile: an owner that comes later hears of it in no other way."""
+    provider = Provider()
+
+    async def next_window() -> None:
+        provider.pool._urgent.set()
+        await turns()
+
+    async with provider.running():
+        provider.fails(5)
+        await turns()
+        await next_window()
+        await next_window()
+        provider.found(BreakerWord.OPEN)
+        await next_window()
+
+    why = {"flash": "5 failures in a row; the last: 503"}
+    assert [each.tripped for each in provider.told] == [{}, why, why, why, {}]
+    assert [len(each.models) for each in provider.told] == [0, 1, 0, 0, 0]
+
+
 async def test_who_is_alone_with_its_trouble_for_ten_seconds_ends() -> None:
     provider = Provider()
     with pytest.raises(WatchdogTripped, match="deepseek/flash fail here"):

@@ -50,6 +50,13 @@ class Evidence:
             note=window.note or self.note,
         )
 
+    def is_disproved(self, worker: str, now: int, policy: BreakerPolicy = DEFAULT) -> bool:
+        """Whether another worker was served while this one finds that nobody is."""
+        since = now - policy.disproof_ms
+        return any(
+            each.window.succeeded for each in self.seen if each.at > since and each.worker != worker
+        )
+
     def _counted(self, window: Window, now: int) -> "Evidence":
         """A success ends a run of failures; a rejected job or a 429 neither ends nor lengthens it.
 

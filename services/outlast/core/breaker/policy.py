@@ -32,7 +32,8 @@ class BreakerPolicy:
     calls through, an outage that speaks 429 lets none.
 
     ``doubt``: what one worker alone saw opens nothing when the others' successes would be a
-    coincidence less likely than this.
+    coincidence less likely than this. What one has tripped over by itself opens it too, unless
+    another was served within ``disproof_ms``; an owner that is new listens for ``listen_ms`` first.
 
     A probe follows an opening after up to ``probe_first_ms``, then after waits that double with
     each setback up to ``probe_most_ms``, with full jitter; a prober silent for
@@ -54,6 +55,8 @@ class BreakerPolicy:
     throttled: int = 10
     throttled_ms: int = 60_000
     doubt: float = 0.05
+    disproof_ms: int = 8_000
+    listen_ms: int = 2_000
     probe_first_ms: int = 1_000
     probe_most_ms: int = 30_000
     probe_patience_ms: int = 15_000

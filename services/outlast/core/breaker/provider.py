@@ -67,7 +67,31 @@ class ProviderBreaker:
                 provider = provider._judged(model, vitals, window, now, policy)
             else:
                 provider = provider._moved(model, vitals, window, now, policy)
+        return provider._told(vitals, now, policy)
+
+    def _told(self, vitals: Vitals, now: int, policy: BreakerPolicy) -> "ProviderBreaker":
+        """Who has tripped calls nobody: its word is all that is left of what it saw.
+
+        Only a new owner needs it, who was not there when the failures were told.
+        """
+        if not vitals.tripped or now - self.owned_since < policy.listen_ms:
+            return self
+        provider = self
+        for key in sorted(vitals.tripped):  # "*", the whole, comes first
+            if provider._of(EVERY_MODEL).state is BreakerWord.CLOSED:
+                provider = provider._believed(key, vitals, now, policy)
         return provider
+
+    def _believed(
+        self, key: str, vitals: Vitals, now: int, policy: BreakerPolicy
+    ) -> "ProviderBreaker":
+        known = self.evidence.get(key)
+        disproved = known is not None and known.is_disproved(vitals.worker, now, policy)
+        if disproved or self._of(key).state is not BreakerWord.CLOSED:
+            return self
+        why = f"{vitals.worker} found it down: {vitals.tripped[key]}"
+        provider = self._with(key, self._of(key).opened(why, now, policy))._forgot(key)
+        return provider._whole_only() if key == EVERY_MODEL else provider
 
     def _heard(self, vitals: Vitals, now: int) -> "ProviderBreaker":
         workers = self.workers

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -212,7 +213,7 @@ class ProviderPool:
             self._urgent.clear()
             vitals = self._vitals()
             self._judge()
-            await self._tell(vitals)
+            await self._tell(replace(vitals, tripped=self._trips.held))
             self._permits.grant()
             try:
                 async with asyncio.timeout(EVERY_SECONDS):

@@ -29,6 +29,7 @@ class Trips:
         """Nothing is held against anybody."""
         self._provider = provider
         self._since: dict[str, int] = {}
+        self._why: dict[str, str] = {}
         self.targets: Collection[str] = ()
         """What is not called: the provider's name, or ``provider/model``."""
 
@@ -39,10 +40,10 @@ class Trips:
         """
         tripped = False
         for key in self._since.keys() - against.keys():
-            del self._since[key]
+            self._end(key)
         for key, why in against.items():
             if key not in self._since and _is_closed(health, key, now):
-                self._since[key] = now
+                self._since[key], self._why[key] = now, why
                 tripped = True
                 log.warning("work.tripped", provider=self._provider, model=key, evidence=why)
         self._tell()
@@ -63,9 +64,21 @@ class Trips:
                 elif health.at >= since + SETTLED_MS:
                     raise WatchdogTripped(self._alone(key))
         for key in ended:
-            del self._since[key]
+            self._end(key)
         self._tell()
         return ended
+
+    @property
+    def held(self) -> Mapping[str, str]:
+        """What is held against it and why, by model (``*`` for the provider).
+
+        It is told again as long as it is held: a worker that has tripped calls nobody, so an owner
+        of the verdict that came after its failures were told hears of them in no other way.
+        """
+        return dict(self._why)
+
+    def _end(self, key: str) -> None:
+        del self._since[key], self._why[key]
 
     def _tell(self) -> None:
         self.targets = frozenset(
