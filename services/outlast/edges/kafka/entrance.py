@@ -40,8 +40,12 @@ class Entrance:
         """
         while (partitions := _partitions(producer, record.topic)) > 0:
             partition = partition_of(record.key, partitions)
-            async with self._room[(record.topic, partition)]:
-                if _partitions(producer, record.topic) == partitions:  # as before it waited
+            room = self._room[(record.topic, partition)]
+            goes_at_once = not room.locked()
+            async with room:
+                if (
+                    goes_at_once or _partitions(producer, record.topic) == partitions
+                ):  # as before it waited
                     return await _sent(producer, record, partition)
         async with timeout(UNKNOWN_SECONDS):
             return await _sent(producer, record, None)

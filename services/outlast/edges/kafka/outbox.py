@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
+from time import monotonic
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
@@ -19,6 +20,7 @@ from outlast.core.lifecycle import Outgoing
 from outlast.edges.clock import BrokerClock
 from outlast.edges.codec import Codec, Encoded
 from outlast.edges.kafka import private
+from outlast.edges.kafka.ack import followed
 from outlast.edges.kafka.entrance import Entrance
 from outlast.edges.kafka.written import Written
 from outlast.edges.logs import Log
@@ -88,7 +90,7 @@ class Outbox:
     @property
     def oldest_seconds(self) -> float:
         """For how long the oldest write has not been acknowledged."""
-        return _now() - self._oldest()[0] if self._pending else 0.0
+        return monotonic() - self._oldest()[0] if self._pending else 0.0
 
     def _oldest(self) -> tuple[float, str]:
         return next(iter(self._pending.values()))
@@ -132,7 +134,7 @@ class Outbox:
         Whoever is cancelled while waiting does not know whether it was written: it may be.
         """
         ticket = next(self._tickets)
-        self._pending[ticket] = (_now(), record.topic)
+        self._pending[ticket] = (monotonic(), record.topic)
         if self._next_look is None:
             self._next_look = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._look)
         try:
@@ -178,7 +180,7 @@ class Outbox:
         self, ticket: int, producer: AIOKafkaProducer, topic: str, ack: "asyncio.Future[Any]"
     ) -> Any:
         try:
-            return await asyncio.shield(ack)
+            return await followed(ack)
         except asyncio.CancelledError:
             # Nobody waits any more, but it is on its way, and its refusal would break the rest.
             self._left_behind.add(ticket)
@@ -262,28 +264,30 @@ class Outbox:
             if private.producer_stands_still(self._producer) is not None:
                 self._rebuild_soon(self._producer)
         elif self._blocked_since is not None:
-            log.warning("outbox.goes_on", blocked_seconds=round(_now() - self._blocked_since, 1))
+            log.warning(
+                "outbox.goes_on", blocked_seconds=round(monotonic() - self._blocked_since, 1)
+            )
             self._blocked_since = None
         if self._pending:
             left = AGAIN_SECONDS if self.is_blocked else SLOW_SECONDS - self.oldest_seconds
             self._next_look = asyncio.get_running_loop().call_later(max(left, 0.1), self._look)
 
     def _alarm(self) -> None:
-        if self._blocked_since is not None and _now() - self._alarmed_at < 6 * REPEAT_SECONDS:
+        if self._blocked_since is not None and monotonic() - self._alarmed_at < 6 * REPEAT_SECONDS:
             return
         since, topic = self._oldest()
         self._blocked_since = self._blocked_since or since
-        self._alarmed_at = _now()
-        seconds = round(_now() - since, 1)
+        self._alarmed_at = monotonic()
+        seconds = round(monotonic() - since, 1)
         log.error("outbox.slow", topic=topic, seconds=seconds, records=len(self._pending))
 
     def _say(self, event: str, topic: str, error: BaseException) -> None:
         which = (event, topic, type(error).__name__)
         since, more = self._said.get(which, (-REPEAT_SECONDS, 0))
-        if _now() - since < REPEAT_SECONDS:
+        if monotonic() - since < REPEAT_SECONDS:
             self._said[which] = (since, more + 1)
             return
-        self._said[which] = (_now(), 0)
+        self._said[which] = (monotonic(), 0)
         log.error(event, topic=topic, error=which[2], more_like_it=more)
 
 
@@ -292,7 +296,3 @@ async def _closed(producer: AIOKafkaProducer) -> None:
         await producer.stop()
     except (KafkaError, OSError) as error:
         log.warning("outbox.not_closed", error=type(error).__name__)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
