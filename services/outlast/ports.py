@@ -129,6 +129,10 @@ class Pool(Protocol):
         """A call ended; what it says of the provider goes into the vitals."""
         ...
 
+    def failed_over_from(self, provider: str) -> None:
+        """A job is called here for the first time that would have gone to that provider first."""
+        ...
+
     def does_well(self, job_id: str) -> bool:
         """Whether the provider does well with *other* jobs: under 10 % of their calls failed."""
         ...

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from outlast.core.admission import Fault
+from outlast.core.choose import eligible
 from outlast.core.decide import Go, Situation, after_call, before_call, over_budget, situation
 from outlast.core.errors import CallSpent, Released
 from outlast.core.lifecycle import Decision, SetAside, records
@@ -84,6 +85,8 @@ async def _call(
     body = ports.codec.body(job)
     if isinstance(body, Fault):
         return SetAside(job, body.reason, body.detail)
+    if (first := _failed_over_from(job, target, asked)) is not None:
+        ports.pool.failed_over_from(first)
     began = ports.clock.now()
     left = (job.state.deadline - began) / 1000
     try:
@@ -94,6 +97,17 @@ async def _call(
     except Exception as bug:
         raise CallSpent(f"in a call of {target}") from bug
     return _Called(target, verdict, began, asked)
+
+
+def _failed_over_from(job: Job, target: Target, asked: Situation) -> str | None:
+    """The provider that the job would have gone to first, where it comes to another anew."""
+    route = asked.route
+    if route.targets[0].provider == target.provider:  # as with most calls
+        return None
+    if any(each.provider == target.provider for each in job.state.attempts):
+        return None
+    first = eligible(route, asked.operation, asked.scope, asked.catalogue)[0].provider
+    return first if first != target.provider else None
 
 
 def _decided(job: Job, called: _Called, ports: WorkPorts) -> Decision:

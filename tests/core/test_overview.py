@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from outlast.core.overview import FRESH_MS, STALE_MS, Backlog, ProviderRow, overview
+from outlast.core.overview import FRESH_MS, STALE_MS, Backlog, Parked, ProviderRow, overview
 from outlast_schemas.health import EVERY_MODEL, BreakerWord, Health, ModelHealth
 from outlast_schemas.vitals import Vitals, Window
 from tests.core.given import NOW
@@ -65,3 +65,36 @@ def test_what_waits_is_shown_with_its_age() -> None:
     row = seen(None, backlog=Backlog(7, 12.5))
 
     assert (row.backlog, row.oldest_seconds, row.failing) == (7, 12.5, None)
+
+
+def an_alternate(provider: str, worker: str, at: int = NOW, **failed_over: int) -> Vitals:
+    return Vitals(provider=provider, worker=worker, at=at, failed_over=failed_over)
+
+
+def test_who_failed_over_is_counted_at_both_ends_by_the_latest_of_each_worker() -> None:
+    vitals = [
+        an_alternate("openai", "w1", deepseek=40, local=2),
+        an_alternate("openai", "w1", NOW - 1_000, deepseek=30),
+        an_alternate("openai", "w2", deepseek=5),
+        an_alternate("anthropic", "w1", deepseek=7, openai=1),  # of the same process as the first
+        an_alternate("anthropic", "w3", NOW - FRESH_MS - 1, deepseek=900),
+    ]
+
+    rows = overview(["deepseek", "openai", "anthropic", "local"], {}, vitals, {}, NOW)
+
+    assert {row.provider: (row.failed_over_in, row.failed_over_out) for row in rows} == {
+        "deepseek": (0, 52),
+        "openai": (47, 1),
+        "anthropic": (8, 0),
+        "local": (0, 2),
+    }
+
+
+def test_what_is_parked_for_whom_is_shown_and_whether_it_is_all() -> None:
+    def parked(found: Parked | None) -> list[tuple[int | None, bool]]:
+        rows = overview(["deepseek", "openai"], {}, [], {}, NOW, found)
+        return [(row.parked, row.parked_at_least) for row in rows]
+
+    assert parked(None) == [(None, False), (None, False)]
+    assert parked(Parked({"deepseek": 3})) == [(3, False), (0, False)]
+    assert parked(Parked({"deepseek": 3}, is_all=False)) == [(3, True), (0, True)]

@@ -1,6 +1,7 @@
 """The keys of ``--json`` are public: here they are written down once more, and must agree."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -13,8 +14,10 @@ from outlast.cli.dead_letters import fields_of_letter
 from outlast.cli.doctor import fields_of as fields_of_doctor
 from outlast.cli.publishing import fields_of_job
 from outlast.cli.replay import fields_of_run
+from outlast.cli.status import fields_of_status
 from outlast.client import Job as Accepted
 from outlast.core.errors import KafkaUnreachable
+from outlast.core.overview import Backlog, ProviderRow
 from outlast.doctor import Finding, Severity
 from outlast.doctor.finding import Check
 from outlast.edges.answers import Result
@@ -36,6 +39,28 @@ LETTER = DeadLetter(
     ),
     reason=Reason.AMBIGUOUS,
     detail="why",
+)
+ROW = ProviderRow(
+    provider="openai",
+    model="*",
+    verdict="ramp",
+    evidence="a probe succeeded",
+    since=1_774_820_100_123,
+    permits=4,
+    paused_until=1_774_820_102_123,
+    workers=2,
+    in_flight=3,
+    limit=10,
+    rate=1.4,
+    failing=0.25,
+    first_token_seconds=0.5,
+    total_seconds=2.5,
+    backlog=7,
+    oldest_seconds=12.5,
+    failed_over_in=40,
+    failed_over_out=2,
+    parked=9,
+    parked_at_least=True,
 )
 GOLDEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "submit": (
@@ -131,6 +156,49 @@ GOLDEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "topics begin": (
         Beginning(group="g", topic="t", partitions=(0, 1), records=5).to_json(),
         {"kind": "begin", "topic": "t", "group": "g", "partitions": [0, 1], "records": 5},
+    ),
+    "providers": (
+        ROW.to_json(),
+        {
+            "provider": "openai",
+            "model": "*",
+            "verdict": "ramp",
+            "evidence": "a probe succeeded",
+            "since": 1_774_820_100_123,
+            "permits": 4,
+            "paused_until": 1_774_820_102_123,
+            "workers": 2,
+            "in_flight": 3,
+            "limit": 10,
+            "rate": 1.4,
+            "failing": 0.25,
+            "first_token_seconds": 0.5,
+            "total_seconds": 2.5,
+            "backlog": 7,
+            "oldest_seconds": 12.5,
+            "failed_over_in": 40,
+            "failed_over_out": 2,
+            "parked": 9,
+            "parked_at_least": True,
+        },
+    ),
+    "status": (
+        fields_of_status(
+            {"outlast.parked": Backlog(11, 1.5), "outlast.jobs": Backlog(0)},
+            (ROW, replace(ROW, provider="local", parked=0, failed_over_in=2)),
+            11,
+        ),
+        {
+            "topics": {
+                "outlast.parked": {"jobs": 11, "oldest_seconds": 1.5},
+                "outlast.jobs": {"jobs": 0, "oldest_seconds": None},
+            },
+            "parked": 11,
+            "providers": {"openai": "ramp", "local": "ramp"},
+            "parked_for": {"openai": 9, "local": 0},
+            "parked_at_least": True,
+            "failed_over": 42,
+        },
     ),
     "doctor": (
         fields_of_doctor(

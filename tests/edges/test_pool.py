@@ -331,6 +331,20 @@ async def test_a_window_tells_what_was_seen_since_the_last() -> None:
     assert (second.served, second.failed) == (3, 7)  # since the start
 
 
+async def test_jobs_that_failed_over_to_here_are_told_since_the_start() -> None:
+    provider = Provider()
+    provider.pool.failed_over_from("openai")
+    async with provider.running():
+        for name in ("openai", "local"):
+            provider.pool.failed_over_from(name)
+        provider.fails(5)  # which is told at once
+        await turns()
+
+    first, second = provider.told
+    assert first.failed_over == {"openai": 1}
+    assert second.failed_over == {"openai": 2, "local": 1}
+
+
 async def test_failures_that_may_be_enough_are_told_at_once() -> None:
     """Three, for connections that fail, and five."""
     provider = Provider()

@@ -160,6 +160,7 @@ class Pool:
         self.has_room.set()
         self.taken = self.held = self.waiting = 0
         self.ends: list[tuple[str, VerdictWord]] = []
+        self.failed_over: list[str] = []
         self.well = self.in_budget = True
         self.lets_go = False
         self._log = log
@@ -184,6 +185,9 @@ class Pool:
 
     def ended(self, permit: Permit, job_id: str, verdict: Verdict) -> None:
         self.ends.append((job_id, verdict.word))
+
+    def failed_over_from(self, provider: str) -> None:
+        self.failed_over.append(provider)
 
     def may_try(self, job: Job) -> bool:
         return self.in_budget
@@ -251,6 +255,9 @@ class Sweeps:
         self.has_room = asyncio.Event()
         self.has_room.set()
         self.changes = False
+        self.staying: list[str] = []
+        self.in_the_way = False
+        self._again = asyncio.Event()
         self._reached = asyncio.Event()
         self._released = False
 
@@ -269,8 +276,28 @@ class Sweeps:
         changes, self.changes = self.changes, False
         return not changes
 
+    def is_in_the_way(self, job: Job, target: Target | None = None) -> bool:
+        return self.in_the_way
+
+    async def stays(self, job: Job) -> bool:
+        self.staying.append(job.id)
+        if not self.in_the_way:
+            await self._again.wait()
+        if self._released:
+            raise Released
+        return not self.in_the_way
+
     def sweep(self) -> None:
         self._reached.set()
+        again, self._again = self._again, asyncio.Event()
+        again.set()
+
+    def pass_over(self) -> None:
+        """Others behind could leave: who has no room, or nobody to go to, is in their way."""
+        self.in_the_way = True
+        self.changes = True
+        self.has_room.set()
+        self._again.set()
 
     def stop(self) -> None:
         """Nobody is up any more: who waits for room waits for a sweep again."""
@@ -281,6 +308,7 @@ class Sweeps:
     def let_go(self) -> None:
         self._released = True
         self._reached.set()
+        self._again.set()
         self.has_room.set()
 
 

@@ -12,7 +12,7 @@ from outlast.work import work
 from outlast_schemas.attempt import VerdictWord
 from outlast_schemas.job import Job
 from outlast_schemas.result import Result, Served
-from tests.core.given import CHAT, FLASH, HOUR, LUNA, NOW, a_job
+from tests.core.given import CHAT, FLASH, HAIKU, HOUR, LUNA, NOW, a_job, an_attempt
 from tests.stages.fakes import World, a_verdict, turns
 
 V = VerdictWord
@@ -269,6 +269,45 @@ async def test_a_failure_is_charged_only_where_the_provider_does_well_with_other
     await work(queued(charged=3, calls=6), "deepseek", world.work_ports())
 
     assert (world.outbox.job.state.charged, world.outbox.job.state.calls) == (charged, 7)
+
+
+@pytest.mark.parametrize(
+    ("job", "provider", "counted"),
+    [
+        (queued(), "deepseek", []),
+        (queued(target=str(LUNA)), "openai", ["deepseek"]),
+        (queued(target=str(HAIKU)), "anthropic", ["deepseek"]),
+        # each provider counts a job once, however often it comes
+        (queued(target=str(LUNA), attempts=(an_attempt(FLASH),)), "openai", ["deepseek"]),
+        (queued(target=str(LUNA), attempts=(an_attempt(LUNA),)), "openai", []),
+        # who may not or cannot take the job is not the first
+        (queued(("outlast-scope", b"openai,anthropic"), target=str(LUNA)), "openai", []),
+        (
+            queued(("outlast-scope", b"openai,anthropic"), target=str(HAIKU)),
+            "anthropic",
+            ["openai"],
+        ),
+        (queued(("outlast-operation", b"embeddings"), target=str(LUNA)), "openai", []),
+        (queued(route="west", target=str(LUNA)), "openai", []),
+        (queued(route=str(LUNA), target=str(LUNA)), "openai", []),
+    ],
+)
+async def test_a_job_whose_first_provider_is_another_counts_at_its_first_call_here(
+    job: Job, provider: str, counted: list[str]
+) -> None:
+    world = a_world(a_verdict(V.SUCCEEDED))
+
+    await work(job, provider, world.work_ports())
+
+    assert (len(world.call.calls), world.pool.failed_over) == (1, counted)
+
+
+async def test_a_job_that_is_not_called_has_not_failed_over() -> None:
+    world = World("openai")
+
+    await work(queued(target=str(LUNA)), "openai", world.work_ports())
+
+    assert (world.call.calls, world.pool.failed_over) == ([], [])
 
 
 async def test_the_attempt_is_remembered_as_it_was() -> None:

@@ -62,7 +62,7 @@ def _print(report: Report) -> None:
         ("open", report.open),
         ("lost", len(report.lost)),
     ]
-    table(["jobs", "count"], [(name, f"{count:,}") for name, count in rows], numbers="count")
+    table(["jobs", "count"], [(name, f"{count:,}") for name, count in rows], numbers={"count"})
     _name("open", report.open_ids, style="yellow")
     _name("lost", report.lost)
     _name("published again with another body", report.conflicts)

@@ -11,10 +11,11 @@ from outlast.cli.invocation import Connected, connected, settings_of
 from outlast.cli.terminal import AsJson, out, print_json, span, table
 from outlast.core.overview import ProviderRow, overview
 from outlast.edges.kafka.onlook import Onlook
+from outlast.edges.kafka.parked import ParkedJobs
 from outlast.edges.settings import Settings
 from outlast_schemas.health import BreakerWord
 
-__all__ = ["register"]
+__all__ = ["parked_for", "register"]
 
 WHAT: Final = """
 Show who is up, on what evidence, and what waits for whom.
@@ -28,7 +29,15 @@ outlast providers --watch
 outlast providers --json | jq '.providers[] | select(.verdict != "closed")'
 """
 WATCH_SECONDS: Final = 2.0
-COLUMNS: Final = ["provider", "verdict", "calls", "rate/s", "failing", "first", "total", "backlog"]
+CALLS: Final = ["provider", "verdict", "calls", "rate/s", "failing", "first", "total"]
+JOBS: Final = [
+    "provider",
+    "backlog",
+    "oldest",
+    "failed over in",
+    "failed over out",
+    "parked for it",
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -49,8 +58,10 @@ def providers(
 
 async def _looked(settings: Settings, watch: bool, as_json: bool) -> tuple[ProviderRow, ...]:
     async with connected(settings) as connection:
+        onlook = Onlook(settings.kafka, connection.admin)
+        parked = ParkedJobs(settings.kafka, connection.admin, settings.catalogue)
         while True:
-            rows = await _rows(connection)
+            rows = await _rows(connection, onlook, parked)
             if as_json:
                 print_json({"providers": [row.to_json() for row in rows]})
             else:
@@ -62,15 +73,16 @@ async def _looked(settings: Settings, watch: bool, as_json: bool) -> tuple[Provi
             await asyncio.sleep(WATCH_SECONDS)
 
 
-async def _rows(connection: Connected) -> tuple[ProviderRow, ...]:
-    settings = connection.settings
-    onlook = Onlook(settings.kafka, connection.admin)
-    names = settings.catalogue.providers
+async def _rows(
+    connection: Connected, onlook: Onlook, parked: ParkedJobs
+) -> tuple[ProviderRow, ...]:
+    names = connection.settings.catalogue.providers
+    waiting = await parked.look()
     health = await onlook.health()
     backlogs = await onlook.backlogs(names, _now())
     vitals = await onlook.vitals(_now())
     by_provider = {name: backlogs[connection.topics.work(name)] for name in names}
-    return overview(names, health, vitals, by_provider, _now())
+    return overview(names, health, vitals, by_provider, _now(), waiting)
 
 
 def _now() -> int:
@@ -78,7 +90,10 @@ def _now() -> int:
 
 
 def _print(rows: tuple[ProviderRow, ...]) -> None:
-    table(COLUMNS, [_cells(row) for row in rows])
+    # Two tables: all in one does not fit into the 80 columns of a terminal.
+    table(CALLS, [_calls(row) for row in rows])
+    out.print()
+    table(JOBS, [_jobs(row) for row in rows])
     for row in rows:
         if row.evidence and row.verdict != BreakerWord.CLOSED:
             what = row.provider if row.model == "*" else f"{row.provider}/{row.model}"
@@ -90,20 +105,34 @@ def _print(rows: tuple[ProviderRow, ...]) -> None:
             )
 
 
-def _cells(row: ProviderRow) -> tuple[str, ...]:
-    verdict = row.verdict if row.permits is None else f"{row.verdict} ({row.permits})"
-    failing = "" if row.failing is None else f"{row.failing:.0%}"
-    age = "" if row.oldest_seconds is None else f", {span(int(row.oldest_seconds * 1000))}"
+def _calls(row: ProviderRow) -> tuple[str, ...]:
     return (
         row.provider,
-        verdict,
+        row.verdict if row.permits is None else f"{row.verdict} ({row.permits})",
         f"{row.in_flight}/{row.limit}",
         f"{row.rate:g}",
-        failing,
+        "" if row.failing is None else f"{row.failing:.0%}",
         _seconds(row.first_token_seconds),
         _seconds(row.total_seconds),
-        f"{row.backlog:,}{age}",
     )
+
+
+def _jobs(row: ProviderRow) -> tuple[str, ...]:
+    return (
+        row.provider,
+        f"{row.backlog:,}",
+        "" if row.oldest_seconds is None else span(int(row.oldest_seconds * 1000)),
+        f"{row.failed_over_in:,}",
+        f"{row.failed_over_out:,}",
+        parked_for(row),
+    )
+
+
+def parked_for(row: ProviderRow) -> str:
+    """How many jobs are parked for it, in words."""
+    if row.parked is None:
+        return ""
+    return f"at least {row.parked:,}" if row.parked_at_least else f"{row.parked:,}"
 
 
 def _seconds(value: float | None) -> str:

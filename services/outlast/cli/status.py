@@ -2,23 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import typer
 
 from outlast.cli.help import described
 from outlast.cli.invocation import connected, settings_of
+from outlast.cli.providers import parked_for
 from outlast.cli.terminal import AsJson, line, print_json, span, table
 from outlast.core.overview import Backlog, ProviderRow, overview
 from outlast.edges.kafka.onlook import Onlook
+from outlast.edges.kafka.parked import ParkedJobs
 from outlast.edges.settings import Settings
 from outlast_schemas.topics import Topics
 
-__all__ = ["register"]
+__all__ = ["fields_of_status", "register"]
 
 WHAT: Final = """
-Show what waits where and for how long, and which providers are down.
+Show what waits where, how long and for whom, and who is down.
 
 Exits with 1 when a provider is down or jobs are parked.
 """
@@ -40,7 +42,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
     parked = backlogs[Topics(settings.kafka.prefix).parked].jobs
     down = [row.provider for row in rows if row.is_down]
     if as_json:
-        print_json(_json(backlogs, rows, parked))
+        print_json(fields_of_status(backlogs, rows, parked))
     else:
         _print(backlogs, rows, down)
     if down or parked:
@@ -49,18 +51,23 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
 
 async def _looked(settings: Settings) -> tuple[dict[str, Backlog], tuple[ProviderRow, ...]]:
     async with connected(settings) as connection:
-        now = int(time.time() * 1000)
         names = settings.catalogue.providers
         onlook = Onlook(settings.kafka, connection.admin)
-        backlogs = await onlook.backlogs(names, now)
+        backlogs = await onlook.backlogs(names, _now())
         by_provider = {name: backlogs[connection.topics.work(name)] for name in names}
-        rows = overview(names, await onlook.health(), await onlook.vitals(now), by_provider, now)
-        return backlogs, rows
+        parked = await ParkedJobs(settings.kafka, connection.admin, settings.catalogue).look()
+        health, vitals = await onlook.health(), await onlook.vitals(_now())
+        return backlogs, overview(names, health, vitals, by_provider, _now(), parked)
 
 
-def _json(
-    backlogs: Mapping[str, Backlog], rows: tuple[ProviderRow, ...], parked: int
-) -> Mapping[str, object]:
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def fields_of_status(
+    backlogs: Mapping[str, Backlog], rows: Sequence[ProviderRow], parked: int
+) -> dict[str, object]:
+    """The object that ``--json`` prints."""
     return {
         "topics": {
             name: {"jobs": each.jobs, "oldest_seconds": each.oldest_seconds}
@@ -68,7 +75,14 @@ def _json(
         },
         "parked": parked,
         "providers": {row.provider: row.verdict for row in rows},
+        "parked_for": {row.provider: row.parked for row in rows},
+        "parked_at_least": any(row.parked_at_least for row in rows),
+        "failed_over": _failed_over(rows),
     }
+
+
+def _failed_over(rows: Sequence[ProviderRow]) -> int:
+    return sum(row.failed_over_in for row in rows)
 
 
 def _print(backlogs: Mapping[str, Backlog], rows: tuple[ProviderRow, ...], down: list[str]) -> None:
@@ -80,6 +94,10 @@ def _print(backlogs: Mapping[str, Backlog], rows: tuple[ProviderRow, ...], down:
         )
         for name, each in backlogs.items()
     ]
-    table(["topic", "jobs not done", "oldest"], cells, numbers="jobs not done")
+    table(["topic", "jobs not done", "oldest"], cells, numbers={"jobs not done"})
     words = ", ".join(f"{row.provider} {row.verdict}" for row in rows)
     line(f"providers: {words}", style="bold red" if down else None)
+    if waiting := ", ".join(f"{row.provider} {parked_for(row)}" for row in rows if row.parked):
+        line(f"parked for: {waiting}")
+    if failed_over := _failed_over(rows):
+        line(f"failed over: {failed_over:,}, as the workers of now have counted")

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Final, TextIO
 
@@ -121,11 +121,13 @@ def waiting(what: str) -> Iterator[None]:
         yield
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: str = "") -> None:
+def table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Collection[str] = ()
+) -> None:
     """A table without a frame; the headings named in ``numbers`` are set to the right."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        made.add_column(heading, justify="right" if heading in numbers.split() else "left")
+        made.add_column(heading, justify="right" if heading in numbers else "left")
     for row in rows:
         made.add_row(*row)
     out.print(made)

@@ -1,13 +1,14 @@
 """The fleet at a glance: what its verdicts, its workers' vitals and its backlogs say together."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
 from outlast_schemas.health import EVERY_MODEL, BreakerWord, Health, ModelHealth
 from outlast_schemas.vitals import Vitals
 
-__all__ = ["Backlog", "ProviderRow", "overview", "worst"]
+__all__ = ["Backlog", "Parked", "ProviderRow", "overview", "worst"]
 
 FRESH_MS: Final = 5_000
 STALE_MS: Final = 30_000
@@ -22,14 +23,29 @@ class Backlog:
     oldest_seconds: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """How many parked jobs would go to each provider first, were all of them up.
+
+    ``is_all`` unless more are parked than were looked at. Who could go nowhere is not counted.
+    """
+
+    jobs: Mapping[str, int] = field(default_factory=dict)
+    is_all: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderRow:
     """One provider, or one model of it where that has a verdict of its own.
 
     ``verdict`` is the breaker's word, or ``unknown`` where nobody has judged lately; ``since`` is
     epoch ms. ``rate`` are calls that ended per second, ``failing`` the share of them that spoke
-    against the provider, both over ``FRESH_MS``; latencies are means in seconds. What is not
-    known is ``None``.
+    against the provider, both over ``FRESH_MS``; latencies are means in seconds.
+    ``failed_over_in`` are the jobs that came here instead of to the provider they would have gone
+    to first, ``failed_over_out`` those that went elsewhere instead of here, as the workers of now
+    have counted since each of them started. ``parked`` jobs would come here first;
+    ``parked_at_least`` tells that more are parked than were looked at. What is not known is
+    ``None``.
     """
 
     provider: str
@@ -48,6 +64,10 @@ class ProviderRow:
     total_seconds: float | None = None
     backlog: int = 0
     oldest_seconds: float | None = None
+    failed_over_in: int = 0
+    failed_over_out: int = 0
+    parked: int | None = None
+    parked_at_least: bool = False
 
     @property
     def is_down(self) -> bool:
@@ -65,8 +85,9 @@ def overview(
     vitals: Iterable[Vitals],
     backlogs: Mapping[str, Backlog],
     now: int,
+    parked: Parked | None = None,
 ) -> tuple[ProviderRow, ...]:
-    """A row for each provider, and one for each of its models that is not well.
+    """A row for each provider.
 
     Args:
         providers: the configured ones, in their order.
@@ -74,15 +95,34 @@ def overview(
         vitals: all windows of the last seconds; older ones are passed over.
         backlogs: by provider.
         now: epoch ms.
+        parked: for whom what is parked waits, if somebody has looked.
     """
     fresh = [each for each in vitals if now - each.at <= FRESH_MS]
+    moved = _failed_over(fresh)
     rows: list[ProviderRow] = []
     for provider in providers:
         mine = [each for each in fresh if each.provider == provider]
         backlog = backlogs.get(provider, Backlog(0))
-        known = health.get(provider)
-        rows.append(_row(provider, known, mine, backlog, now))
+        row = replace(
+            _row(provider, health.get(provider), mine, backlog, now),
+            failed_over_in=sum(jobs for (_, to), jobs in moved.items() if to == provider),
+            failed_over_out=sum(jobs for (first, _), jobs in moved.items() if first == provider),
+            parked=None if parked is None else parked.jobs.get(provider, 0),
+            parked_at_least=parked is not None and not parked.is_all,
+        )
+        rows.append(row)
     return tuple(rows)
+
+
+def _failed_over(vitals: Iterable[Vitals]) -> Mapping[tuple[str, str], int]:
+    """Jobs by the provider they would have gone to first, and the one that called them instead."""
+    latest: dict[tuple[str, str], Vitals] = {}
+    for each in sorted(vitals, key=lambda each: each.at):
+        latest[each.provider, each.worker] = each
+    moved: Counter[tuple[str, str]] = Counter()
+    for each in latest.values():
+        moved.update({(first, each.provider): jobs for first, jobs in each.failed_over.items()})
+    return moved
 
 
 def _row(

@@ -200,6 +200,10 @@ class ProviderPool:
         look_at = f"providers.{self._provider.name}.{setting}"
         log.error(event, provider=self._provider.name, note=verdict.note, look_at=look_at)
 
+    def failed_over_from(self, provider: str) -> None:
+        """A job is called here for the first time that would have gone to that provider first."""
+        self.outcomes.failed_over[provider] += 1
+
     def does_well(self, job_id: str) -> bool:
         """Whether under 10 % of the others' calls of the last 30 s failed, and some were made."""
         return self.outcomes.does_well(job_id)
@@ -250,6 +254,7 @@ class ProviderPool:
             queued=self._queued(),
             served=self.outcomes.served,
             failed=self.outcomes.failed,
+            failed_over=dict(self.outcomes.failed_over),
             paused_until=paused,
             models=windows,
         )

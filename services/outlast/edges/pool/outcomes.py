@@ -70,6 +70,8 @@ class Outcomes:
         self.attempts: Counter[tuple[str, str]] = Counter()
         """Calls that ended since the process began, by model and verdict."""
         self.took: dict[str, Seconds] = {}
+        self.failed_over: Counter[str] = Counter()
+        """Jobs called here first of all that would have gone elsewhere, by that other provider."""
         self.served = 0
         self.failed = 0
 
