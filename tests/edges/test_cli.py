@@ -74,6 +74,7 @@ def test_version() -> None:
         (["submit"], "", "give a message, or --file"),
         (["submit", "x", "--file", "y"], "", "give a message, or --file"),
         (["submit", " "], "", "the message is empty"),
+        (["submit", __file__], "", f"{__file__} is a file: --file {__file__} publishes"),
         (["submit", "--file", "/nowhere.jsonl"], "", "/nowhere.jsonl cannot be read"),
         (["submit", "--file", "-"], '{"a":1}\nnope\n', "line 2 is not a JSON object"),
         (["submit", "--file", "-"], "\n", "there is no body in it"),

@@ -1,6 +1,7 @@
 """``outlast submit``: publish jobs from the command line."""
 
 import asyncio
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -32,6 +33,9 @@ MORE: Final = """
 With --batch NAME the ids are NAME/0, NAME/1, ...: run again after a failure, it publishes no
 job as another one, and copies are dropped while the first is remembered.
 """
+
+LONGEST_PATH: Final = 255
+"""Characters of a message that may be meant as the name of a file."""
 
 
 def register(app: typer.Typer) -> None:
@@ -153,6 +157,7 @@ def _bodies(
     text: str | None, file: str | None, model: str | None, operation: Operation | None, limit: int
 ) -> Bodies:
     if file is None and text != "-":
+        _refuse_path(text or "")
         return _one(from_message(text or "", model, operation), limit)
     if file is not None and file != "-":
         found: Bodies | str = from_file(file, limit)
@@ -166,6 +171,15 @@ def _bodies(
             param_hint="--model",
         )
     return found
+
+
+def _refuse_path(text: str) -> None:
+    """A file's name alone is hardly a question, and whoever meant its lines would pay for it."""
+    if len(text) <= LONGEST_PATH and Path(text).is_file():
+        raise typer.BadParameter(
+            f"{text} is a file: --file {text} publishes what is in it; "
+            "if that is the question, add a word to it"
+        )
 
 
 def _one(body: bytes, limit: int) -> Bodies:
