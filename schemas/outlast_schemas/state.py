@@ -54,6 +54,14 @@ class State:
         """The state in the job's next record: one hop on, due then, for this target."""
         return self._but(hop=self.hop + 1, due=due, target=target)
 
+    def deferred(self, avoid: Mapping[str, int]) -> "State":
+        """The state after one more wait that spends nothing, then staying away from these too."""
+        return self._but(deferrals=self.deferrals + 1, avoid={**self.avoid, **avoid})
+
+    def avoiding(self, avoid: Mapping[str, int]) -> "State":
+        """The state of a job that stays away from exactly these."""
+        return self._but(avoid=avoid)
+
     def _but(self, **changed: object) -> "State":
         """As ``replace()`` does, in a third of its time: every job comes by here on each move."""
         other = object.__new__(State)
@@ -102,5 +110,12 @@ class State:
             attempts=tuple(Attempt.from_json(mapping(each)) for each in array(fields["attempts"]))[
                 -KEPT_ATTEMPTS:
             ],
-            extra={name: value for name, value in fields.items() if name not in KNOWN},
+            extra=_unknown(fields),
         )
+
+
+def _unknown(fields: Mapping[str, object]) -> dict[str, object]:
+    """What a later version has added: it is kept."""
+    if fields.keys() <= KNOWN:
+        return {}
+    return {name: value for name, value in fields.items() if name not in KNOWN}

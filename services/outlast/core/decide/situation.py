@@ -1,7 +1,7 @@
 """All that a decision looks at: the world at one moment, and what the job asks for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from outlast.core.admission import Fault, Terms, terms
@@ -99,20 +99,18 @@ def chosen(job: Job, s: Situation) -> Choice:
 
 def deferred(job: Job, avoid: Mapping[str, int] = NOBODY) -> Job:
     """The job after one more wait that spends nothing, then staying away from these as well."""
-    state = job.state
-    avoid = {**state.avoid, **avoid}
-    return job.with_state(replace(state, deferrals=state.deferrals + 1, avoid=avoid))
+    return job.with_state(job.state.deferred(avoid))
 
 
 def avoiding(job: Job, avoid: Mapping[str, int]) -> Job:
     """The job staying away from these (provider or target → epoch ms) as well."""
-    return job.with_state(replace(job.state, avoid={**job.state.avoid, **avoid}))
+    return job.with_state(job.state.avoiding({**job.state.avoid, **avoid}))
 
 
 def starting_over(job: Job, now: int) -> Job:
     """The job ready to be tried by who failed it before; what lasts is still avoided."""
     avoid = lasting(job, now)
-    return job if avoid == job.state.avoid else job.with_state(replace(job.state, avoid=avoid))
+    return job if avoid == job.state.avoid else job.with_state(job.state.avoiding(avoid))
 
 
 def lasting(job: Job, now: int) -> Mapping[str, int]:
