@@ -489,6 +489,8 @@ class Pool(RuleBasedStateMachine):
         self.commit = (0, "")
         self.topic: list[Encoded] = []
         self.next_owner: Process | None = None
+        self.claimant: Process | None = None
+        """Who owned it last and handed nothing over, while nobody has had it since."""
         self.to_assign: list[Process] = []
 
     def _born(self, slot: int) -> Process:
@@ -521,7 +523,8 @@ class Pool(RuleBasedStateMachine):
 
         assert owner.records.admit(TP, offset)
         assert offset not in self.ended or offset in self.excused, "run again"
-        assert offset in self.excused or not any(offset in each.runs for each in others), "twice"
+        # Who only rests there, and has not learnt yet that it moved, may not go on before it has.
+        assert offset in self.excused or not any(offset in each.works for each in others), "twice"
         owner.works.add(offset)
 
     @precondition(lambda self: self._owner() is not None)
@@ -626,6 +629,8 @@ class Pool(RuleBasedStateMachine):
         if owner is not None and is_acknowledged:
             self._commit(owner)
         self.next_owner = owner if owner is not None and not is_acknowledged else chosen
+        if self.claimant is not None and not self.claimant.is_frozen:
+            self.next_owner = self.claimant  # the assignor leaves it where it was
         self.to_assign = self._awake()
 
     @precondition(lambda self: self.to_assign)
@@ -640,6 +645,7 @@ class Pool(RuleBasedStateMachine):
         records = process.records
         owns = process is self.next_owner
         if owns:
+            self.claimant = None
             progress = decode(*self.commit)
             self._read(process, len(self.topic))
             records.merge(TP, progress)
@@ -702,10 +708,10 @@ class Pool(RuleBasedStateMachine):
                 process.release(offset)
         for slot in range(3):
             self.write_notes(slot)
-        self.revoke(0, is_acknowledged=True)
-        self.next_owner = self.pool[0]
-        while self.to_assign:
-            self._assign(self.to_assign[0])
+        for slot in (1, 0):  # who slept claims what it had, and hands it over only then
+            self.revoke(slot, is_acknowledged=True)
+            while self.to_assign:
+                self._assign(self.to_assign[0])
         for offset in self._startable(self.pool[0]):
             self._start(self.pool[0], offset)
         mark = self.pool[0].mark
@@ -737,6 +743,8 @@ class MortalPool(Pool):
         """And come back at once, as another incarnation."""
         self._excuse(self.pool[slot])
         self._leave_the_group(self.pool[slot])
+        if self.claimant is self.pool[slot]:
+            self.claimant = None
         self.pool[slot] = self._born(slot)
         if self.to_assign:
             self.to_assign.append(self.pool[slot])
@@ -747,6 +755,8 @@ class MortalPool(Pool):
         process = self.pool[slot]
         if len(self._awake()) > 1 and not process.is_frozen:
             self._excuse(process)
+            if process.is_open or (self.to_assign and process is self.next_owner):
+                self.claimant = process if TP in process.records.owned else None
             self._leave_the_group(process)
             process.is_frozen = True
             process.records.is_between = True
