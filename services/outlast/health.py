@@ -5,14 +5,15 @@ at every change, and again every ten seconds, so that readers can tell a living 
 stale one.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
 
 from outlast.core.breaker import ProviderBreaker
 from outlast.ports import HealthPorts
-from outlast_schemas.health import BreakerWord, ModelHealth
+from outlast_schemas.health import BreakerWord, Health, ModelHealth
 from outlast_schemas.vitals import Vitals
 
 __all__ = ["VerdictOwner"]
@@ -36,22 +37,34 @@ class VerdictOwner:
         self._epoch: dict[str, int] = {}
         self._heard: dict[str, int] = {}
 
-    async def saw(self, vitals: Vitals) -> None:
-        """Fold one window in, and tell the fleet if the verdict changed."""
-        before = self._breaker(vitals.provider)
-        self._heard[vitals.provider] = self._ports.clock.now()
-        after = before.saw(vitals, self._ports.clock.now())
-        await self._replace(before, after)
+    async def saw(self, *heard: Vitals) -> None:
+        """Fold windows in, in their order, and tell the fleet once if a verdict changed.
+
+        Whoever is busy hears many at a time, and must not wait for an acknowledgement after each:
+        it would fall behind for good.
+        """
+        before = dict[str, ProviderBreaker]()
+        for vitals in heard:
+            provider, now = vitals.provider, self._ports.clock.now()
+            known = self._breaker(provider)
+            before.setdefault(provider, known)
+            self._heard[provider] = now
+            self._breakers[provider] = known.saw(vitals, now)
+            _tell(known, self._breakers[provider])
+        await self._written_where_changed(before)
 
     async def tick(self) -> None:
         """Let time pass for every provider owned: name probers, rewrite what grows old."""
+        before = dict[str, ProviderBreaker]()
         for provider in list(self._breakers):
             now, roll = self._ports.clock.now(), self._ports.clock.roll()
             if not self._owns(provider) or now - self._heard[provider] > SILENT_MS:
                 self._forget(provider)
                 continue
-            before = self._breakers[provider]
-            await self._replace(before, before.ticked(now, roll))
+            before[provider] = known = self._breakers[provider]
+            self._breakers[provider] = known.ticked(now, roll)
+            _tell(known, self._breakers[provider])
+        await self._written_where_changed(before)
 
     def _breaker(self, provider: str) -> ProviderBreaker:
         if provider not in self._breakers:
@@ -64,14 +77,18 @@ class VerdictOwner:
         for kept in (self._breakers, self._written, self._epoch, self._heard):
             kept.pop(provider, None)
 
-    async def _replace(self, before: ProviderBreaker, after: ProviderBreaker) -> None:
-        provider, now = after.provider, self._ports.clock.now()
-        self._breakers[provider] = after
-        _tell(before, after)
-        old = now - self._written.get(provider, 0) >= REWRITE_MS
-        if old or before.health(0, 0) != after.health(0, 0):
-            self._written[provider] = now
-            await self._ports.verdicts.publish(after.health(self._epoch[provider], now))
+    async def _written_where_changed(self, before: Mapping[str, ProviderBreaker]) -> None:
+        """All at once: one acknowledgement may take a second where much else is written."""
+        due = [name for name, each in before.items() if self._is_due(name, each)]
+        await asyncio.gather(*(self._ports.verdicts.publish(self._verdict(name)) for name in due))
+
+    def _is_due(self, provider: str, before: ProviderBreaker) -> bool:
+        is_old = self._ports.clock.now() - self._written.get(provider, 0) >= REWRITE_MS
+        return is_old or before.health(0, 0) != self._breakers[provider].health(0, 0)
+
+    def _verdict(self, provider: str) -> Health:
+        now = self._written[provider] = self._ports.clock.now()
+        return self._breakers[provider].health(self._epoch[provider], now)
 
 
 def _tell(before: ProviderBreaker, after: ProviderBreaker) -> None:

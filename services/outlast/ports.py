@@ -133,6 +133,14 @@ class Pool(Protocol):
         """A job is called here for the first time that would have gone to that provider first."""
         ...
 
+    def is_suspect(self, target: Target, verdict: Verdict) -> bool:
+        """Whether so many different jobs were rejected in these words that they may be good."""
+        ...
+
+    def refuted(self, target: Target, note: str | None) -> None:
+        """A job was served here that this target, of another provider, had just rejected."""
+        ...
+
     def does_well(self, job_id: str) -> bool:
         """Whether the provider does well with *other* jobs: under 10 % of their calls failed."""
         ...
@@ -148,7 +156,20 @@ class Sweeps(Protocol):
     async def room(self, job: Job, target: Target) -> bool:
         """Whether the target has room, which is the job's then; ``False``: decide anew.
 
-        Returns when there is room, the verdicts change or the deadline passes. Raises ``Released``.
+        Returns when there is room, the verdicts change, the deadline passes or the job has come to
+        stand in the way. Raises ``Released``.
+        """
+        ...
+
+    def is_in_the_way(self, job: Job, target: Target | None = None) -> bool:
+        """Whether it keeps others from leaving that could; ``target``: the one it waits for."""
+        ...
+
+    async def stays(self, job: Job) -> bool:
+        """Whether it may stay where it is: ``True`` when the next sweep covers it.
+
+        ``True`` also when its deadline passes; ``False`` as soon as it stands in the way. Raises
+        ``Released``.
         """
         ...
 
@@ -214,9 +235,10 @@ class WorkPorts(Ports):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParkPorts(Ports):
-    """What park needs beside."""
+    """What park needs beside; ``ramped``: the fleet without whom no more may be sent just now."""
 
     sweeps: Sweeps
+    ramped: FleetView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

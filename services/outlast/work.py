@@ -15,9 +15,10 @@ from outlast.core.decide import Go, Situation, after_call, before_call, over_bud
 from outlast.core.errors import CallSpent, Released
 from outlast.core.lifecycle import Decision, SetAside, records
 from outlast.core.policy import Permit, Target
+from outlast.core.suspicion import refuted
 from outlast.core.verdict import Verdict
 from outlast.ports import WorkPorts
-from outlast_schemas.attempt import Attempt
+from outlast_schemas.attempt import Attempt, VerdictWord
 from outlast_schemas.dead_letter import Reason
 from outlast_schemas.job import Job
 
@@ -119,7 +120,13 @@ def _decided(job: Job, called: _Called, ports: WorkPorts) -> Decision:
         and asked.fleet.is_up(called.target, asked.now)
         and ports.pool.does_well(job.id)
     )
-    return after_call(job, called.target, called.verdict, attempt, does_well, asked)
+    if called.verdict.word is VerdictWord.SUCCEEDED:
+        for each in refuted(job.state.attempts, called.target, asked.now):
+            ports.pool.refuted(Target(each.provider, each.model), each.note)
+    is_suspect = ports.pool.is_suspect(called.target, called.verdict)
+    return after_call(
+        job, called.target, called.verdict, attempt, does_well, asked, is_suspect=is_suspect
+    )
 
 
 def _attempt(job: Job, target: Target, verdict: Verdict, began: int, now: int) -> Attempt:

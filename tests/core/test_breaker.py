@@ -184,6 +184,17 @@ def test_a_limit_that_lets_some_through_is_no_outage() -> None:
     assert state(throttling(300, *served)) is W.CLOSED
 
 
+@pytest.mark.parametrize("every", [20, 30])
+def test_who_asks_as_seldom_as_it_is_told_to_finds_out_in_a_minute_as_well(every: int) -> None:
+    """Behind the one call that asks all others wait: they are not to wait for ten of them."""
+    breaker = CLOSED
+    for second in range(0, 60, every):
+        breaker = after(seen(throttled=1), breaker=breaker, now=NOW + second * 1_000)
+    assert state(breaker) is W.CLOSED
+
+    assert state(after(seen(throttled=1), breaker=breaker, now=NOW + 60_000)) is W.OPEN
+
+
 def test_a_few_refusals_over_a_long_time_are_no_outage() -> None:
     breaker = CLOSED
     for minute in range(9):
@@ -363,9 +374,20 @@ def test_a_new_owner_listens_before_it_believes_one_alone() -> None:
 def test_whom_another_worker_was_served_meanwhile_is_not_down(
     ago: int, expected: BreakerWord
 ) -> None:
-    well = after(seen("w2", succeeded=1))
+    well = after(seen("w2"), breaker=after(seen("w2", succeeded=1)), now=NOW + ago)
 
     assert state(after(tripped(), breaker=well, now=NOW + ago)) is expected
+
+
+def test_where_all_have_tripped_it_is_down_whatever_was_served_before() -> None:
+    """Nobody calls it any more: nothing would ever be added to a few failures each."""
+    names = ("w1", "w2", "w3")
+    well = after(*(seen(worker, succeeded=7) for worker in names))
+    failed = after(*(seen(worker, failures=5) for worker in names), breaker=well)
+    two = after(tripped("w1"), tripped("w2"), breaker=failed, now=NOW + 1_000)
+    assert (state(failed), state(two)) == (W.CLOSED, W.CLOSED)
+
+    assert state(after(tripped("w3"), breaker=two, now=NOW + 1_000)) is W.OPEN
 
 
 def test_its_own_success_disproves_nothing_of_what_a_worker_found_since() -> None:

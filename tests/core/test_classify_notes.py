@@ -6,7 +6,7 @@ import pytest
 
 from outlast.core.classify import classify, retry_after
 from outlast.core.classify.note import one_line
-from tests.core.error_bodies import NOW, answered, anthropic, gemini, openai
+from tests.core.error_bodies import NOW, answered, anthropic, completion, gemini, openai
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,52 @@ def test_a_note_is_short_and_its_keys_go_before_the_cut() -> None:
 
     assert len(line) <= 200
     assert "Z1" not in line
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Bad request", "Bad request"),
+        ("Request req_8f31 failed after 12 ms", "Request req_77aa failed after 9 ms"),
+        ("Invalid value: 'cats and dogs'.", "Invalid value: 'birds'."),
+        ("Can't parse \"a prompt of which only the beg", "Can't parse \"another prompt"),
+        ("The  server\nis unwell", "the server is unwell"),
+    ],
+)
+def test_rejections_of_one_cause_have_the_same_words(one: str, other: str) -> None:
+    words = {classify("openai", answered(400, openai(each)), NOW).words for each in (one, other)}
+
+    assert len(words) == 1
+    assert None not in words
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (openai("Bad request"), openai("Upstream is unwell")),
+        (openai("…", "invalid_request_error"), openai("…", "server_error")),
+        ({"error": "Can't do that"}, {"error": "Can't do this"}),  # an apostrophe quotes nothing
+    ],
+)
+def test_rejections_of_different_causes_have_different_words(one: object, other: object) -> None:
+    words = [classify("openai", answered(400, each), NOW).words for each in (one, other)]
+
+    assert words[0] != words[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, openai("…", None, "unsupported_parameter")),  # a rule knows it
+        (400, openai("…", None, "context_length_exceeded")),
+        (400, openai("…", None, "invalid_api_key")),
+        (400, "<html><title>400 Bad Request</title></html>"),  # it was never reached
+        (422, openai("Bad request")),
+        (413, openai("Bad request")),
+        (503, openai("Bad request")),
+        (200, completion("stop", content="Hi")),
+        (200, openai("Bad request", None, 400)),
+    ],
+)
+def test_only_a_400_that_no_rule_knows_has_words(status: int, body: object) -> None:
+    assert classify("openai", answered(status, body), NOW).words is None

@@ -91,11 +91,13 @@ def decided(
     does_well: bool = True,
     at: int = NOW,
     s: Situation | None = None,
+    is_suspect: bool = False,
 ) -> Decision:
     """The decision after one more call of ``target`` that began ``at``."""
     verdict = a_verdict(verdict) if isinstance(verdict, VerdictWord) else verdict
     attempt = an_attempt(target, verdict.word, n=job.state.calls + 1, at=at)
-    return after_call(job, target, verdict, attempt, does_well, s or a_situation())
+    s = s or a_situation()
+    return after_call(job, target, verdict, attempt, does_well, s, is_suspect=is_suspect)
 
 
 def avoiding(*, by: int = MINUTE, **names: str) -> dict[str, int]:
@@ -203,7 +205,7 @@ def test_when_all_were_tried_it_backs_off_and_starts_over() -> None:
     decision = decided(job, V.PROVIDER_DOWN)
 
     assert isinstance(decision, Wait)
-    assert decision.due == NOW + 1_000
+    assert decision.due == NOW + 4_000
     assert decision.job.state.avoid == {}
 
 
@@ -224,7 +226,7 @@ def test_the_back_off_doubles_with_every_round_up_to_a_minute_with_full_jitter(
     )
 
     assert isinstance(decision, Wait)
-    assert decision.due == NOW + max(1_000, int(roll * most * 1_000))  # the verdict needs a second
+    assert decision.due == NOW + 3_000 + int(roll * most * 1_000)  # the verdict takes its time
 
 
 def test_a_round_is_over_when_every_target_had_its_call() -> None:
@@ -233,7 +235,7 @@ def test_a_round_is_over_when_every_target_had_its_call() -> None:
     decision = decided(job, V.PROVIDER_DOWN, target=HAIKU, does_well=False)
 
     assert isinstance(decision, Wait)
-    assert decision.due == NOW + 2_000
+    assert decision.due == NOW + 5_000
 
 
 def test_an_alternate_that_is_down_is_not_waited_for() -> None:
@@ -242,7 +244,7 @@ def test_an_alternate_that_is_down_is_not_waited_for() -> None:
     )
 
     assert isinstance(decision, Wait)
-    assert decision.due == NOW + 1_000
+    assert decision.due == NOW + 4_000
 
 
 def test_starting_over_does_not_return_to_a_target_the_job_is_too_long_for() -> None:
@@ -510,6 +512,69 @@ def test_a_content_that_every_target_refuses_is_set_aside() -> None:
     assert decision.reason is Reason.CONTENT_POLICY
 
 
+# --- a suspect that rejects -----------------------------------------------------------------
+
+
+def test_a_job_that_a_suspect_rejects_is_shown_to_another_provider_first() -> None:
+    decision = decided(a_job(), V.JOB_REJECTED, is_suspect=True)
+    next_ = next_target(decision.job, a_situation())
+
+    assert isinstance(decision, Wait)
+    assert decision.due == NOW
+    assert decision.job.state.avoid == {"deepseek": NOW + 10 * MINUTE}
+    assert decision.job.state.charged == 0
+    assert isinstance(next_, Ask)
+    assert next_.target == LUNA
+
+
+@pytest.mark.parametrize("is_suspect", [True, False])
+def test_what_two_providers_reject_is_set_aside(is_suspect: bool) -> None:
+    first = decided(a_job(), V.JOB_REJECTED, is_suspect=True)
+    second = decided(first.job, V.JOB_REJECTED, target=LUNA, is_suspect=is_suspect)
+
+    assert isinstance(second, SetAside)
+    assert second.reason is Reason.JOB_REJECTED
+
+
+def test_a_rejection_of_the_run_before_is_no_opinion_in_this_one() -> None:
+    before = an_attempt(LUNA, V.JOB_REJECTED, at=NOW - HOUR)
+    decision = decided(a_job(attempts=(before,), calls=0), V.JOB_REJECTED, is_suspect=True)
+
+    assert isinstance(decision, Wait)
+
+
+def test_a_job_for_which_there_is_no_other_provider_is_set_aside() -> None:
+    decision = decided(
+        a_job(route="private"),
+        V.JOB_REJECTED,
+        target=TINY,
+        s=a_situation(route=PRIVATE),
+        is_suspect=True,
+    )
+
+    assert isinstance(decision, SetAside)
+
+
+def test_a_second_opinion_is_waited_for_while_nobody_can_give_it() -> None:
+    s = a_situation(fleet=a_fleet("openai", "anthropic"))
+    decision = decided(a_job(), V.JOB_REJECTED, s=s, is_suspect=True)
+
+    assert isinstance(decision, Park)
+    assert decision.job.state.avoid == {"deepseek": NOW + 10 * MINUTE}
+
+
+def test_a_job_out_of_calls_gets_no_second_opinion() -> None:
+    decision = decided(a_job(calls=CHAT.max_calls - 1), V.JOB_REJECTED, is_suspect=True)
+
+    assert isinstance(decision, SetAside)
+    assert decision.reason is Reason.JOB_REJECTED
+
+
+@pytest.mark.parametrize("verdict", [V.CONTENT_POLICY, V.SUCCEEDED, V.MISROUTED])
+def test_a_suspicion_changes_nothing_but_rejections(verdict: VerdictWord) -> None:
+    assert decided(a_job(), verdict, is_suspect=True) == decided(a_job(), verdict)
+
+
 # --- the deadline ---------------------------------------------------------------------------
 
 
@@ -738,7 +803,7 @@ def test_what_fails_at_the_only_one_who_can_waits_for_it_and_for_nobody_else() -
     down = decided(a_job(), V.PROVIDER_DOWN, target=LUNA, s=s)
 
     assert isinstance(down, Wait)
-    assert down.due == NOW + 1_000  # half of the first two seconds: there is no alternate
+    assert down.due == NOW + 4_000  # there is no alternate
     assert down.job.state.avoid == {}
 
 

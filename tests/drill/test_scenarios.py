@@ -225,14 +225,20 @@ def test_one_process_leaves_and_no_other() -> None:
     assert not bound(sight(exits=(Exit(24.0, "lone", 4),))).holds
 
 
-def test_the_pool_drains_from_the_opening_until_it_is_empty() -> None:
-    depth = ((5.0, 900), (10.0, 1_000), (11.0, 400), (12.0, 0), (13.0, 5))
-    seen = sight(turns=turns((9, "open")), depth=depth)
+def test_nobody_may_have_left_where_all_are_to_stay() -> None:
+    assert b.stayed(sight()).holds
+    assert b.stayed(sight(exits=(Exit(20.0, "worker-1", 4),))).value == "worker-1 with 4 at 20.0 s"
+    assert not b.stayed(sight(exits=(Exit(20.0, "worker-1", 4),))).holds
 
-    assert b.drained(DEAD, 500)(seen).value == "500 (1000 in 2.0 s)"
-    assert b.drained(DEAD, 500)(seen).holds
-    assert not b.drained(DEAD, 501)(seen).holds
-    assert not b.drained(DEAD, 1)(replace(seen, depth=depth[:3])).holds
+
+def test_the_pool_drains_from_the_mark_until_it_is_empty() -> None:
+    depth = ((5.0, 900), (8.2, 1_000), (9.0, 400), (10.0, 0), (13.0, 5))
+    seen = sight(depth=depth)
+
+    assert b.drained(DEAD, "down", 500)(seen).value == "500 (1000 in 2.0 s)"
+    assert b.drained(DEAD, "down", 500)(seen).holds
+    assert not b.drained(DEAD, "down", 501)(seen).holds
+    assert not b.drained(DEAD, "down", 1)(replace(seen, depth=depth[:3])).holds
 
 
 def test_parking_must_have_happened_where_it_is_promised() -> None:

@@ -106,6 +106,7 @@ async def test_above_its_concurrency_it_throttles(transport: Transport) -> None:
         await until(lambda: simulator.counters.in_flight == 0)
 
     assert (second.status_code, second.headers["retry-after"]) == (429, "1")
+    assert simulator.counters.refused == {"concurrency": 1}
 
 
 async def test_a_rejected_job_is_rejected_in_every_mode_that_listens(
@@ -372,6 +373,7 @@ async def test_above_its_requests_per_minute_it_throttles_until_the_minute_is_ov
     assert (first, then, before, after) == ([200], [200, 200, 429], [429], [200, 429])
     assert last.headers["retry-after"] == "7"
     assert counters.answered == {200: 4, 429: 4}
+    assert counters.refused == {"requests": 4}
     assert (counters.most_requests_per_minute, counters.most_arrived_per_minute) == (3, 7)
 
 
@@ -388,6 +390,7 @@ async def test_above_its_tokens_per_minute_it_throttles(transport: Transport) ->
 
     assert (then, after) == ([200, 200, 429], [200, 200, 200, 429])
     assert counters.tokens == 6 * each
+    assert counters.refused == {"tokens": 2}
     assert counters.most_tokens_per_minute == 3 * each
 
 
@@ -414,6 +417,21 @@ async def test_a_limit_speaks_as_its_family_does(
     assert refused.status_code == 429
     assert ("retry-after" in refused.headers) == has_retry_after
     assert classify(family, answered, 0.0).word is VerdictWord.RETRY_LATER
+
+
+async def test_openai_says_which_limit_it_was_and_when_to_come_back(transport: Transport) -> None:
+    async with Simulator("openai") as simulator:
+        ask = asks(transport, simulator)
+        await simulator.set_mode("ok", tokens_per_minute=1)
+        tokens = await ask("Hello")
+        await simulator.set_mode("ok", tokens_per_minute=0, requests_per_minute=1)
+        await ask("Hello")
+        requests = await ask("Hello")
+    refused = [tokens, requests]
+
+    assert [each.json()["error"]["type"] for each in refused] == ["tokens", "requests"]
+    assert {each.json()["error"]["code"] for each in refused} == {"rate_limit_exceeded"}
+    assert [each.headers["retry-after"] for each in refused] == ["1", "1"]
 
 
 async def test_what_was_not_answered_has_used_no_tokens(transport: Transport) -> None:
@@ -625,6 +643,25 @@ def test_calls_in_flight_are_known_for_the_seconds_in_which_nothing_happens() ->
     assert seconds.most_in_flight(1) == 2
     assert seconds.most_in_flight(4, 5) == 1
     assert seconds.most_in_flight(9) == 0
+
+
+def test_call_seconds_add_up_how_many_were_in_flight_for_how_long() -> None:
+    clock = Clock()
+    tally = Tally(clock)
+    tally.began("a")
+    clock.now += 2
+    tally.began("b")
+    clock.now += 3
+    tally.ended()
+    clock.now += 1
+    read = [tally.read().call_seconds, tally.read().call_seconds]
+    tally.reset()
+    clock.now += 4
+    tally.ended()
+    clock.now += 9
+
+    assert read == [2 + 2 * 3 + 1] * 2
+    assert tally.read().call_seconds == 4
 
 
 def test_counted_anew_what_is_in_flight_stays_so() -> None:

@@ -31,8 +31,21 @@ async def drilled(kafka: str, name: str, *options: str, logs: Path) -> tuple[int
     return process.returncode or 0, json.loads(out)
 
 
+def shown(told: dict[str, Any]) -> str:
+    """What was seen: with ``-s`` it is read also where all of it holds."""
+    lines = ["", told["scenario"]]
+    for each in told["figures"]:
+        word = {None: "", True: "holds", False: "DOES NOT HOLD"}[each["holds"]]
+        lines.append(f"  {each['what']}: {each['seen']} (promised: {each['promised']}) {word}")
+    lines += (f"  {each['seconds']:6.1f} s  {each['event']}" for each in told["events"])
+    for provider, calls in told["calls_per_second"].items():
+        lines.append(f"  {provider}, calls in each second: {' '.join(map(str, calls))}")
+    return "\n".join((*lines, ""))
+
+
 def require(code: int, told: dict[str, Any], name: str) -> None:
     """Every promise is kept, and the exit code says so."""
+    sys.stdout.write(shown(told))
     broken = [each for each in told["figures"] if each["holds"] is False]
     assert told["scenario"] == name
     assert not broken, "\n".join((*map(str, broken), *told["account"]))

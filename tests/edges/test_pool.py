@@ -54,6 +54,7 @@ class Provider:
         self.probes: list[str | None] = []
         self.calls_at_probe: list[int] = []
         self.probe_verdict = a_verdict(V.SUCCEEDED)
+        self.probe_ms = 0
         self.began: list[str] = []
         self.gave_up: list[str] = []
         self.rests: list[str] = []
@@ -84,6 +85,7 @@ class Provider:
     async def _probe(self, model: str | None) -> Verdict:
         self.probes.append(model)
         self.calls_at_probe.append(self.pool.calls)
+        self.clock.advance(self.probe_ms)
         return self.probe_verdict
 
     async def _call(self, name: str, model: str) -> None:
@@ -137,11 +139,11 @@ class Provider:
 
     def found(self, state: BreakerWord, model: str = "flash", **more: Any) -> None:
         """The fleet's verdict from now on."""
-        now = self.clock.now()
+        now, epoch = self.clock.now(), more.pop("epoch", 1)
         verdict = ModelHealth(state=state, since=more.pop("since", now), **more)
         before = self.health.get("deepseek")
         models = {**(before.models if before else {}), model: verdict}
-        after = Health(provider="deepseek", epoch=1, at=now, models=models)
+        after = Health(provider="deepseek", epoch=epoch, at=now, models=models)
         self.health["deepseek"] = after
         self.pool.saw(before, after)
 
@@ -378,6 +380,19 @@ async def test_two_jobs_that_only_an_operator_can_help_are_told_at_once(word: V)
     assert (window.blocked, window.misrouted) in ((2, 0), (0, 2))
 
 
+async def test_a_row_after_many_successes_is_looked_at_again_as_it_grows() -> None:
+    """Five are an accident among fifteen that were just served, twenty are not."""
+    provider = Provider()
+    async with provider.running():
+        provider.serves(15)
+        for _ in range(20):
+            assert provider.pool.is_up(["flash"])
+            provider.fails()
+            await turns()
+
+        assert not provider.pool.is_up(["flash"])
+
+
 @pytest.mark.parametrize(
     ("others", "ago", "well"),
     [
@@ -452,6 +467,24 @@ async def test_a_probe_is_told_at_once_and_only_once() -> None:
         await turns()
 
     assert [each.probe for each in provider.told] == [None, "provider_down", None]
+
+
+@pytest.mark.parametrize(
+    ("model", "ms", "word"),
+    [
+        ("flash", 9_999, "succeeded"),
+        ("flash", 10_000, "provider_down"),  # as slow as the calls that make it count as down
+        (EVERY_MODEL, 10_000, "succeeded"),  # somebody is there
+    ],
+)
+async def test_a_probe_that_took_too_long_has_not_succeeded(model: str, ms: int, word: str) -> None:
+    provider = Provider()
+    provider.probe_ms = ms
+    async with provider.running():
+        provider.found(BreakerWord.HALF_OPEN, model, prober=ME, probe_at=NOW)
+        await turns()
+
+    assert [each.probe for each in provider.told] == [None, word]
 
 
 async def test_a_probe_waits_for_its_time_and_is_given_up_when_the_pool_stops() -> None:
@@ -545,6 +578,135 @@ async def test_a_wish_to_be_left_alone_is_kept_by_all() -> None:
     assert provider.began == ["a", "b"]
 
 
+REFUSED = a_verdict(V.RETRY_LATER, evidence=False)
+"""A 429 that names no time."""
+
+
+async def test_a_refusal_that_names_no_time_stops_this_process_and_is_told_to_nobody() -> None:
+    provider = Provider(permits=3)
+    await provider.call("a")
+    await provider.end("a", verdict=REFUSED)
+    await provider.call("b", "c")
+    async with provider.running():
+        pass
+    assert (provider.began, provider.told[0].paused_until) == (["a"], None)
+
+    provider.clock.advance(500)
+    provider.pool.grant()
+    await turns()
+    assert provider.began == ["a", "b"]  # one goes first
+    await provider.end("b", verdict=a_verdict(V.SUCCEEDED))
+    assert provider.began == ["a", "b", "c"]
+
+
+async def test_of_many_calls_under_way_that_are_refused_only_the_first_counts() -> None:
+    provider = Provider(permits=9)
+    names = [f"c{number}" for number in range(9)]
+    await provider.call(*names)
+    await provider.end(*names, verdict=REFUSED)
+    provider.clock.advance(500)
+    await provider.call("next")
+
+    assert provider.began == [*names, "next"]
+
+
+async def test_who_goes_first_and_is_refused_makes_all_wait_twice_as_long() -> None:
+    provider = Provider(permits=3)
+    await provider.call("a")
+    await provider.end("a", verdict=REFUSED)
+    provider.clock.advance(500)
+    await provider.call("b", "c")
+    await provider.end("b", verdict=REFUSED)
+    provider.clock.advance(999)
+    provider.pool.grant()
+    await turns()
+    assert provider.began == ["a", "b"]
+    provider.clock.advance(1)
+    provider.pool.grant()
+    await turns()
+
+    assert provider.began == ["a", "b", "c"]
+
+
+async def test_a_failure_of_the_first_lets_nobody_follow_until_it_is_sure_to_be_no_refusal() -> (
+    None
+):
+    provider = Provider(permits=3)
+    await provider.call("a")
+    await provider.end("a", verdict=REFUSED)
+    provider.clock.advance(500)
+    await provider.call("b", "c")
+    await provider.end("b", verdict=a_verdict(V.PROVIDER_DOWN))
+    assert provider.began == ["a", "b"]
+    provider.clock.advance(2_000)
+    provider.pool.grant()
+    await turns()
+
+    assert provider.began == ["a", "b", "c"]
+
+
+async def test_after_a_pause_that_another_process_was_told_of_one_goes_first() -> None:
+    provider = Provider(permits=3)
+    told = Health(provider="deepseek", epoch=1, at=NOW, paused_until=NOW + 9_000)
+    provider.health["deepseek"] = told
+    await provider.call("a", "b", "c")
+    provider.clock.advance(9_000)
+    provider.pool.grant()
+    await turns()
+
+    assert provider.began == ["a"]
+
+
+async def test_a_pause_ends_in_time_by_itself() -> None:
+    provider = Provider(permits=3)
+    await provider.call("a")
+    await provider.end("a", verdict=REFUSED)
+    provider.clock.advance(480)
+    await provider.call("b")
+    provider.clock.advance(20)
+    async with asyncio.timeout(5):
+        while provider.began != ["a", "b"]:
+            await asyncio.sleep(0.01)
+
+
+async def test_while_it_stands_still_no_backlog_is_fetched() -> None:
+    provider = Provider(permits=500)
+    await provider.call("a", "b")
+    assert provider.pool.room == 500
+    await provider.end("a", verdict=REFUSED)
+
+    assert provider.pool.room == 2  # b, and who goes first
+
+
+async def test_what_rejects_five_different_jobs_alike_is_suspect_until_it_serves_one() -> None:
+    provider, flash = Provider(), Target("deepseek", "flash")
+    rejected = a_verdict(V.JOB_REJECTED, evidence=False, words="http # no")
+    for number in range(4):
+        provider.ends(rejected, job_id=f"j{number}")
+    provider.ends(rejected, job_id="j3")  # again
+    assert not provider.pool.is_suspect(flash, rejected)
+    provider.ends(rejected, job_id="j4")
+    assert provider.pool.is_suspect(flash, rejected)
+    assert not provider.pool.is_suspect(flash, a_verdict(V.JOB_REJECTED))
+    provider.serves()
+
+    assert not provider.pool.is_suspect(flash, rejected)
+
+
+async def test_what_is_served_here_and_was_rejected_elsewhere_is_told_at_once_and_once() -> None:
+    provider = Provider()
+    async with provider.running():
+        provider.pool.refuted(Target("openai", "luna"), "HTTP 400: no")
+        await turns()
+        provider.fails(5)
+        await turns()
+
+    against = [each for each in provider.told if each.provider == "openai"]
+    note = "deepseek served what it rejected: HTTP 400: no"
+    assert [(each.worker, each.limit) for each in against] == [(f"{ME}/deepseek", 0)]
+    assert against[0].models == {"luna": Window(misrouted=1, note=note)}
+
+
 async def test_requests_a_minute_are_kept_and_what_was_not_called_comes_back() -> None:
     provider = Provider(permits=50, requests_per_minute=12)
     await provider.call("a")  # from an empty bucket
@@ -635,6 +797,23 @@ async def test_who_is_alone_with_its_trouble_for_ten_seconds_ends() -> None:
             provider.found(BreakerWord.CLOSED, since=0)
 
 
+async def test_a_new_owner_of_the_verdict_is_given_ten_seconds_to_hear_of_it() -> None:
+    """It begins with the last one's: that it finds the provider well says nothing yet."""
+    provider = Provider()
+    with pytest.raises(WatchdogTripped):
+        async with provider.running():
+            provider.fails(5)
+            await turns()
+            provider.clock.advance(15_000)
+            provider.found(BreakerWord.CLOSED, since=0, epoch=provider.clock.now())
+            provider.clock.advance(9_999)
+            provider.found(BreakerWord.CLOSED, since=0, epoch=provider.clock.now() - 9_999)
+            assert not provider.pool.is_up(["flash"])
+            provider.clock.advance(1)
+            provider.pool._urgent.set()
+            await turns()
+
+
 @pytest.mark.parametrize("age", [None, 9_000])
 async def test_without_a_verdict_that_can_know_of_it_it_tries_again(age: int | None) -> None:
     provider = Provider()
@@ -701,6 +880,20 @@ async def test_while_a_model_ramps_its_fate_is_the_fleets() -> None:
         await turns()
 
         assert provider.pool.is_up(["flash"])
+
+
+async def test_who_gets_nothing_of_a_limit_that_all_share_neither_trips_nor_leaves() -> None:
+    provider = Provider()
+    async with provider.running():
+        for _ in range(90):
+            provider.ends(a_verdict(V.RETRY_LATER, evidence=False))
+            provider.pool._urgent.set()
+            await turns()
+            provider.clock.advance(1_000)
+            provider.found(BreakerWord.CLOSED, since=0)
+
+        assert provider.pool.is_up(["flash"])
+    assert sum(each.models["flash"].throttled for each in provider.told if each.models) == 90
 
 
 async def test_connections_that_fail_trip_all_models() -> None:

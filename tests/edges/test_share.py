@@ -5,7 +5,10 @@ from typing import cast
 
 import pytest
 from aiokafka import TopicPartition
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from outlast.core.limits import share as share_of
 from outlast.edges.kafka.assignment import Assignment
 from outlast.edges.pool import Share
 
@@ -217,3 +220,100 @@ def test_what_is_split_is_counted_anew_when_partitions_move_or_the_topic_grows()
 
     assert [each[1:] for each in seen] == [([0, 2], 4), ([], 4), ([], 6)]
     assert len({each[0] for each in seen}) == 3
+
+
+# --- calls that go on while partitions move -----------------------------------------------------
+
+PARTITIONS, WORKERS = 4, 3
+OWNERS = st.lists(st.integers(0, WORKERS - 1), min_size=PARTITIONS, max_size=PARTITIONS)
+PLACES = st.lists(st.integers(0, PARTITIONS - 1), max_size=40)
+
+
+class Fleet:
+    """Three workers, and by worker and partition the calls that they make."""
+
+    def __init__(self, limit: int, owners: list[int]) -> None:
+        self.limit = limit
+        self.owned = [Owned(frozenset()) for _ in range(WORKERS)]
+        self.shares = [
+            Share(cast(Assignment, each), "work", limit=limit, most=1_000) for each in self.owned
+        ]
+        self.calls = [[0] * PARTITIONS for _ in range(WORKERS)]
+        self.move(owners)
+
+    @property
+    def total(self) -> int:
+        return sum(map(sum, self.calls))
+
+    @property
+    def overlap(self) -> int:
+        """By how much calls that go on exceed what their workers may still make."""
+        shares = [share() for share in self.shares]
+        return sum(max(0, sum(calls) - had) for calls, had in zip(self.calls, shares, strict=True))
+
+    def move(self, owners: list[int]) -> None:
+        """A rebalance."""
+        self.owners = owners
+        for worker, owned in enumerate(self.owned):
+            owned.own(*(each for each, owner in enumerate(owners) if owner == worker))
+        self.tell()
+
+    def tell(self) -> None:
+        """All know who still makes which calls."""
+        for worker, owned in enumerate(self.owned):
+            marks = {}
+            for number in range(PARTITIONS):
+                running = self.calls[worker][number]
+                lent = sum(calls[number] for calls in self.calls) - running
+                if self.owners[number] == worker or running:
+                    marks[number] = Mark(lent=lent, running=running)
+            owned.records = Records(owned.records.marks, owned.records.version)
+            owned.counts(marks)
+
+    def begin(self, number: int, *, evenly: bool) -> None:
+        """A call of a record of this partition, if its owner may make one."""
+        worker = self.owners[number]
+        of_all = sum(calls[number] for calls in self.calls)
+        has_room = not evenly or of_all < share_of(self.limit, PARTITIONS, [number])
+        if has_room and sum(self.calls[worker]) < self.shares[worker]():
+            self.calls[worker][number] += 1
+            self.tell()
+
+    def end(self, worker: int, number: int) -> None:
+        self.calls[worker][number] = max(0, self.calls[worker][number] - 1)
+        self.tell()
+
+
+@settings(deadline=None)
+@given(limit=st.integers(1, 13), first=OWNERS, steps=st.lists(st.tuples(PLACES, OWNERS, PLACES)))
+def test_with_jobs_spread_evenly_the_limit_holds_however_partitions_move(
+    limit: int, first: list[int], steps: list[tuple[list[int], list[int], list[int]]]
+) -> None:
+    fleet = Fleet(limit, first)
+    for begins, owners, ends in steps:
+        for number in begins:
+            fleet.begin(number, evenly=True)
+        assert fleet.total <= limit
+        fleet.move(owners)
+        for number in ends:
+            fleet.end(number % WORKERS, number)
+
+
+@settings(deadline=None)
+@given(limit=st.integers(1, 13), first=OWNERS, then=OWNERS, begins=PLACES, more=PLACES)
+def test_a_rebalance_overlaps_by_no_more_than_what_its_losers_still_do(
+    limit: int, first: list[int], then: list[int], begins: list[int], more: list[int]
+) -> None:
+    """However unevenly the calls are spread over the partitions."""
+    fleet = Fleet(limit, first)
+    for number in begins:
+        fleet.begin(number, evenly=False)
+    before = fleet.total
+    fleet.move(then)
+    overlap = fleet.overlap
+    for number in more:
+        fleet.begin(number, evenly=False)
+
+    assert before <= limit
+    assert fleet.total <= limit + overlap
+    assert overlap <= before

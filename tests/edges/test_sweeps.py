@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 from aiokafka import TopicPartition
@@ -22,13 +22,31 @@ TOPIC = "outlast.parked"
 BOUND = 20.0
 
 
+class Passes:
+    """Who stands in the way is said by the test."""
+
+    def __init__(self) -> None:
+        self.in_the_way: set[int] = set()
+        self.stopped: list[str] = []
+        self.began: Callable[[Mapping[TopicPartition, int]], None] = lambda _: None
+
+    def watch(self, began: Callable[[Mapping[TopicPartition, int]], None]) -> None:
+        self.began = began
+
+    def is_in_the_way(self, job: Job, target: Target | None = None) -> bool:
+        return job.origin.offset in self.in_the_way
+
+    def stop(self, provider: str) -> None:
+        self.stopped.append(provider)
+
+
 class Parked:
     """The parked topic, two partitions, and the fleet it waits for."""
 
     def __init__(self, *down: str) -> None:
         self.ends = {TopicPartition(TOPIC, 0): 10, TopicPartition(TOPIC, 1): 0}
         self.down = down
-        self.crowded = False
+        self.passes = Passes()
         self.places = 1_000
         self.looks = 0
         self.looks_at_sweeps: list[int] = []
@@ -38,7 +56,7 @@ class Parked:
             clock=self.clock,
             fleet=self._fleet,
             ends=self._ends,
-            is_crowded=lambda: self.crowded,
+            passes=self.passes,
             pace=self,
         )
 
@@ -216,20 +234,74 @@ async def test_while_somebody_is_up_it_sweeps_every_minute(
             topic.clock.advance(60_000)
 
 
-async def test_while_nobody_is_up_it_sweeps_only_for_deadlines_that_passed_unseen(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_who_cannot_go_stays_until_the_next_sweep_that_covers_it() -> None:
+    topic = Parked()
+    await topic.sweeps.sweep()
+    staying = asyncio.create_task(topic.sweeps.stays(parked(9)))
+    beyond = asyncio.create_task(topic.sweeps.stays(parked(10)))
+    await turns()
+    assert not staying.done()
+    await topic.sweeps.sweep()
+
+    assert await staying
+    await turns()
+    assert not beyond.done()
+    beyond.cancel()
+
+
+async def test_who_stands_in_the_way_stays_no_longer_and_waits_for_no_room() -> None:
+    topic = Parked()
+    topic.places = 0
+    target = Target("deepseek", "m")
+    staying = asyncio.create_task(topic.sweeps.stays(parked(3)))
+    waiting = asyncio.create_task(topic.sweeps.room(parked(4), target))
+    other = asyncio.create_task(topic.sweeps.stays(parked(5)))
+    await turns()
+    topic.passes.in_the_way = {3, 4}
+    topic.passes.began({TopicPartition(TOPIC, 0): 8})
+
+    assert not await staying
+    assert not await waiting
+    assert not await topic.sweeps.room(parked(4), target)
+    topic.places = 1
+    assert await topic.sweeps.room(parked(4), target)
+    await turns()
+    assert not other.done()
+    other.cancel()
+
+
+async def test_those_who_are_let_by_may_go_wherever_the_last_sweep_had_come_to() -> None:
+    topic = Parked()
+    covered = asyncio.create_task(topic.sweeps.wait(parked(11)))
+    await turns()
+    topic.passes.began({TopicPartition(TOPIC, 0): 12})
+    await covered
+
+    assert not topic.sweeps.covers(parked(12))
+
+
+async def test_while_nobody_is_up_nothing_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.001)
     topic = Parked(*CATALOGUE.providers)
-    await topic.sweeps.sweep()
-    await topic.sweeps.wait(parked(9, deadline=NOW + 1_000))  # it returns to the tail
     async with topic.running():
-        topic.sweeps.owe()  # then each look asks who is up
-        topic.clock.advance(1_000)
+        topic.sweeps.owe()
+        topic.clock.advance(20_000)
         await topic.until_looked(5)
-        assert len(topic.looks_at_sweeps) == 1  # who is in flight here wakes at its own deadline
-        topic.crowded = True
-        await topic.until_swept(2)
+
+        assert topic.looks_at_sweeps == []
+
+
+async def test_who_stays_wakes_at_its_deadline_and_is_let_go_of() -> None:
+    topic = Parked()
+    soon = asyncio.create_task(topic.sweeps.stays(parked(9, deadline=NOW + 20)))
+    late = asyncio.create_task(topic.sweeps.stays(parked(9)))
+    await turns()
+    topic.clock.advance(20)
+    assert await asyncio.wait_for(soon, BOUND)
+    topic.sweeps.let_go()
+
+    with pytest.raises(Released):
+        await late
 
 
 async def test_new_partitions_owe_a_sweep_as_soon_as_somebody_is_up(
@@ -252,6 +324,7 @@ async def test_a_sweep_stops_when_nobody_is_up_any_more() -> None:
     topic.sweeps.saw(verdict(m=CLOSED), verdict(m=OPEN))
 
     assert not topic.sweeps.covers(parked(0))
+    assert topic.passes.stopped == ["deepseek"]
 
 
 async def test_who_has_no_room_waits_and_the_oldest_goes_first() -> None:

@@ -16,6 +16,7 @@ from outlast.edges.codec import Codec
 from outlast.ports import ParkPorts, Ports, WorkPorts
 from outlast_schemas.attempt import VerdictWord
 from outlast_schemas.dead_letter import DeadLetter
+from outlast_schemas.health import BreakerWord
 from outlast_schemas.job import Job
 from outlast_schemas.result import Result, Served
 from outlast_schemas.topics import Topics
@@ -162,6 +163,8 @@ class Pool:
         self.ends: list[tuple[str, VerdictWord]] = []
         self.failed_over: list[str] = []
         self.well = self.in_budget = True
+        self.suspect = False
+        self.refutations: list[str] = []
         self.lets_go = False
         self._log = log
 
@@ -191,6 +194,12 @@ class Pool:
 
     def may_try(self, job: Job) -> bool:
         return self.in_budget
+
+    def is_suspect(self, target: Target, verdict: Verdict) -> bool:
+        return self.suspect
+
+    def refuted(self, target: Target, note: str | None) -> None:
+        self.refutations.append(f"{target}: {note}")
 
     def does_well(self, job_id: str) -> bool:
         return self.well
@@ -327,6 +336,21 @@ class FleetView:
         self.counted.append(str(target))
 
 
+class _Ramped:
+    """The verdicts as they are, but no more may be sent to some."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    def fleet(self) -> Fleet:
+        fleet, full = self._world.fleet.fleet(), self._world.full
+        ramping = a_fleet(*full, state=BreakerWord.RAMP, at=self._world.clock.now())
+        return Fleet({**fleet.health, **ramping.health}, full=full)
+
+    def sent(self, target: Target) -> None:
+        raise AssertionError("who waits for room has it counted there")
+
+
 class World:
     """All fakes of one test."""
 
@@ -340,6 +364,7 @@ class World:
         self.starts = Starts(self.log)
         self.sweeps = Sweeps()
         self.fleet.down = down
+        self.full: tuple[str, ...] = ()
         self._catalogue = catalogue
 
     def _shared(self) -> dict[str, Any]:
@@ -361,4 +386,4 @@ class World:
         return WorkPorts(**self._shared(), call=self.call, pool=self.pool)
 
     def park_ports(self) -> ParkPorts:
-        return ParkPorts(**self._shared(), sweeps=self.sweeps)
+        return ParkPorts(**self._shared(), sweeps=self.sweeps, ramped=_Ramped(self))

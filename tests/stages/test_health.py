@@ -1,5 +1,6 @@
 """Health: what many workers saw becomes one verdict, written at every change and again by time."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from outlast_schemas.attempt import VerdictWord
 from outlast_schemas.health import EVERY_MODEL, BreakerWord, Health, ModelHealth
 from outlast_schemas.vitals import Vitals, Window
 from tests.core.given import NOW
-from tests.stages.fakes import FrozenClock
+from tests.stages.fakes import FrozenClock, turns
 
 
 class Fleet:
@@ -107,6 +108,51 @@ async def test_each_provider_is_judged_by_its_own_calls() -> None:
         ("deepseek", EVERY_MODEL),
     ]
     assert set(fleet.states) == {"closed"}
+
+
+async def test_what_is_heard_at_once_is_folded_in_its_order_and_told_once() -> None:
+    """Whoever is busy would fall behind with an acknowledgement after each."""
+    fleet = Fleet()
+    rows = [Window(failures=3, streak=3), Window(succeeded=1), Window(failures=5, streak=5)]
+    await fleet.owner.saw(
+        *(
+            Vitals(provider=name, worker="a", at=NOW, limit=4, models={"flash": row})
+            for row in rows
+            for name in ("deepseek", "openai")
+        )
+    )
+
+    assert [(each.provider, _of_flash(each).state.value) for each in fleet.published] == [
+        ("deepseek", "open"),
+        ("openai", "open"),
+    ]
+    assert fleet.latest.evidence == "5 failures in a row"
+
+
+async def test_one_slow_acknowledgement_holds_up_no_other_verdict() -> None:
+    fleet, written = Fleet(), list[str]()
+    first = asyncio.Event()
+
+    async def publish(health: Health) -> None:
+        if health.provider == "deepseek":
+            await first.wait()
+        written.append(health.provider)
+
+    fleet.publish = publish  # type: ignore[method-assign]
+    for provider in ("deepseek", "openai"):
+        fleet.clock.advance(1)
+        task = asyncio.create_task(fleet.saw("a", provider, succeeded=1))
+        await turns()
+        if provider == "openai":
+            await task
+    assert written == ["openai"]
+    fleet.clock.advance(10_000)
+    ticking = asyncio.create_task(fleet.owner.tick())
+    await turns()
+
+    assert written == ["openai", "openai"]
+    first.set()
+    await ticking
 
 
 async def test_what_has_not_changed_is_rewritten_every_ten_seconds() -> None:

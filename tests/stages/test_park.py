@@ -54,17 +54,14 @@ async def test_a_job_whose_partition_moves_while_it_rests_leaves_no_record(
 @pytest.mark.parametrize(
     ("down", "avoid", "expected"),
     [
-        (ALL, {}, "parked"),  # back to the tail
         (("deepseek", "anthropic"), {}, "work.openai"),
         ((), {}, "work.deepseek"),
         ((), {"deepseek": NOW + HOUR}, "work.openai"),
         # what it stayed away from for a moment is over: it starts over
         ((), dict.fromkeys(ALL, NOW + 60_000), "work.deepseek"),
-        # somebody is up, but not for this job yet: the next sweep asks again
-        ((), dict.fromkeys(ALL, NOW + HOUR), "parked"),
     ],
 )
-async def test_on_a_sweep_what_can_go_goes_and_the_rest_returns_to_the_tail(
+async def test_on_a_sweep_what_can_go_goes(
     down: tuple[str, ...], avoid: dict[str, int], expected: str
 ) -> None:
     world = World(*ALL)
@@ -79,9 +76,53 @@ async def test_on_a_sweep_what_can_go_goes_and_the_rest_returns_to_the_tail(
     assert world.outbox.job.state.hop == 7
 
 
+@pytest.mark.parametrize(
+    ("down", "avoid"),
+    [
+        (ALL, {}),
+        # somebody is up, but not for this job yet
+        ((), dict.fromkeys(ALL, NOW + HOUR)),
+    ],
+)
+async def test_what_cannot_go_stays_where_it_is_however_often_it_is_swept(
+    down: tuple[str, ...], avoid: dict[str, int]
+) -> None:
+    world = World(*down)
+    running = asyncio.create_task(park(a_job(avoid=avoid), world.park_ports()))
+    for sweeps in range(1, 4):
+        world.sweeps.sweep()
+        await turns()
+        assert len(world.sweeps.staying) == sweeps
+    assert (world.outbox.told, world.starts.resting_now) == ([], ["job-1"])
+    world.fleet.down = ()
+    world.clock.advance(HOUR - 1)
+    world.sweeps.sweep()
+    await running
+
+    assert world.outbox.told == ["work.deepseek"]
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+@pytest.mark.parametrize("down", [ALL, ()])
+async def test_only_what_keeps_others_from_leaving_returns_to_the_tail(
+    down: tuple[str, ...], has_room: bool
+) -> None:
+    world = World(*down)
+    if not has_room:
+        world.sweeps.has_room.clear()
+    world.sweeps.sweep()
+    running = asyncio.create_task(park(a_job(), world.park_ports()))
+    await turns()
+    world.sweeps.pass_over()
+    await running
+
+    assert world.outbox.told == ["work.deepseek" if has_room and not down else "parked"]
+
+
 async def test_returning_to_the_tail_costs_a_deferral_and_nothing_else() -> None:
     world = World(*ALL)
     world.sweeps.sweep()
+    world.sweeps.pass_over()
 
     await park(a_job(deferrals=3, charged=2, calls=5), world.park_ports())
 
@@ -123,16 +164,37 @@ async def test_a_job_let_go_of_leaves_no_record() -> None:
     assert world.outbox.told == []
 
 
-@pytest.mark.parametrize(("down", "expected"), [((), "work.openai"), (("openai",), "parked")])
-async def test_an_embeddings_job_leaves_only_for_one_who_has_embeddings(
+async def test_an_embeddings_job_leaves_only_for_one_who_has_embeddings() -> None:
+    world = World("openai")
+    world.sweeps.sweep()
+    job = a_job(("outlast-operation", b"embeddings"))
+    running = asyncio.create_task(park(job, world.park_ports()))
+    await turns()
+    assert (world.sweeps.staying, world.outbox.told) == (["job-1"], [])
+    world.fleet.down = ()
+    world.sweeps.sweep()
+    await running
+
+    assert world.outbox.told == ["work.openai"]
+
+
+@pytest.mark.parametrize(
+    ("down", "expected"), [((), "openai/luna"), (("openai", "anthropic"), "deepseek/flash")]
+)
+async def test_a_job_waits_for_one_who_ramps_only_where_no_alternate_is_up(
     down: tuple[str, ...], expected: str
 ) -> None:
     world = World(*down)
+    world.full = ("deepseek",)
+    world.sweeps.has_room.clear()
     world.sweeps.sweep()
+    running = asyncio.create_task(park(a_job(), world.park_ports()))
+    await turns()
+    assert world.sweeps.wanting == [expected]
+    world.sweeps.has_room.set()
+    await running
 
-    await park(a_job(("outlast-operation", b"embeddings")), world.park_ports())
-
-    assert world.outbox.told == [expected]
+    assert world.outbox.told == [f"work.{expected.partition('/')[0]}"]
 
 
 async def test_for_want_of_room_a_job_stays_where_it_is() -> None:

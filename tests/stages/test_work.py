@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from outlast.core.errors import CallSpent, Released
+from outlast.core.policy import Target
 from outlast.core.verdict import Verdict
 from outlast.work import work
 from outlast_schemas.attempt import VerdictWord
@@ -308,6 +309,42 @@ async def test_a_job_that_is_not_called_has_not_failed_over() -> None:
     await work(queued(target=str(LUNA)), "openai", world.work_ports())
 
     assert (world.call.calls, world.pool.failed_over) == ([], [])
+
+
+async def test_a_job_that_a_suspect_rejects_is_shown_to_another_before_it_is_given_up() -> None:
+    world = a_world(a_verdict(V.JOB_REJECTED, evidence=False))
+    world.pool.suspect = True
+
+    await work(queued(), "deepseek", world.work_ports())
+
+    assert world.outbox.told == ["retry.0s"]
+    state = world.outbox.job.state
+    assert (state.avoid, state.charged, state.calls) == ({"deepseek": NOW + 600_000}, 0, 1)
+
+
+def rejected_by(target: Target, ago: int = 0) -> Job:
+    """A job that was rejected so long ago and sent to openai."""
+    attempt = replace(an_attempt(target, V.JOB_REJECTED, at=NOW - ago), note="HTTP 400: no")
+    return queued(target=str(LUNA), attempts=(attempt,), calls=1)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "job", "expected"),
+    [
+        (V.SUCCEEDED, rejected_by(FLASH), ["deepseek/flash: HTTP 400: no"]),
+        (V.JOB_REJECTED, rejected_by(FLASH), []),
+        (V.SUCCEEDED, rejected_by(FLASH, HOUR), []),  # in the run before, say
+        (V.SUCCEEDED, queued(target=str(LUNA)), []),
+    ],
+)
+async def test_who_serves_a_job_speaks_against_who_has_just_rejected_it(
+    verdict: V, job: Job, expected: list[str]
+) -> None:
+    world = a_world(a_verdict(verdict))
+
+    await work(job, "openai", world.work_ports())
+
+    assert world.pool.refutations == expected
 
 
 async def test_the_attempt_is_remembered_as_it_was() -> None:

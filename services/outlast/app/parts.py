@@ -170,9 +170,18 @@ class Parts:
         return desk
 
     def add_feed(
-        self, desk: "Desk", topics: tuple[str, ...], stage: Stage, room: Callable[[], int]
+        self,
+        desk: "Desk",
+        topics: tuple[str, ...],
+        stage: Stage,
+        room: Callable[[], int],
+        *,
+        divided: bool = False,
     ) -> Moving:
-        """Put a feed together: consumer, partitions, engine."""
+        """Put a feed together: consumer, partitions, engine.
+
+        ``divided``: each partition has its own part of a topic's room.
+        """
         desk.subscriber = feed_subscriber(
             self.broker,
             self.kafka,
@@ -188,7 +197,7 @@ class Parts:
             codec=self.codec,
             stage=stage,
             set_aside=self.set_aside,
-            room=Room(room),
+            room=Room(room, parts=(lambda: len(desk.assignment.owned)) if divided else None),
             may_start=lambda: not self.outbox.is_blocked,
             is_writing=self.writing.is_by,
             starts=desk.starts,

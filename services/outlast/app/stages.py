@@ -1,7 +1,7 @@
 """How each stage is put together from its decision, its ports and its feed."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -11,10 +11,14 @@ from aiokafka import TopicPartition
 
 from outlast.app.parts import MOVE_SECONDS, Desk, Parts
 from outlast.core.capability import CHAT, EMBEDDINGS, Operation
-from outlast.core.policy import Provider
+from outlast.core.policy import Provider, Target
 from outlast.core.tokens import reserve
+from outlast.core.watermark import Watermark
 from outlast.edges.codec import Encoded
+from outlast.edges.kafka.ahead import Ahead
 from outlast.edges.kafka.backlog import queued
+from outlast.edges.kafka.passes import Passes
+from outlast.edges.kafka.scan import scan
 from outlast.edges.kafka.subscribers import vitals_subscriber
 from outlast.edges.kafka.sweeps import Sweeps
 from outlast.edges.kafka.watchdog import watched
@@ -69,23 +73,57 @@ def add_retry(parts: Parts) -> None:
 def add_park(parts: Parts) -> None:
     """The third door, and what opens it."""
     desk = parts.desk("park", parts.groups.park)
+    passes = _passes(
+        parts, desk, lambda: moving.feed.is_crowded, lambda target: sweeps.free(target)
+    )
     sweeps = Sweeps(
         catalogue=parts.catalogue,
         clock=parts.clock,
         fleet=parts.health.fleet,
         ends=desk.assignment.ends,
-        is_crowded=lambda: moving.feed.is_crowded,
+        passes=passes,
         pace=parts.pace,
     )
-    ports = ParkPorts(**_shared(parts, desk), sweeps=sweeps)
+    ports = ParkPorts(**_shared(parts, desk), sweeps=sweeps, ramped=parts.pace.ramped())
+    # Divided: else the partitions would take from each other what is passed over in one of them.
     moving = parts.add_feed(
-        desk, (parts.topics.parked,), lambda job: park(job, ports), lambda: MOVES_IN_FLIGHT
+        desk,
+        (parts.topics.parked,),
+        lambda job: park(job, ports),
+        lambda: MOVES_IN_FLIGHT,
+        divided=True,
     )
     parts.health.watch(sweeps.saw)
     desk.assignment.watch(sweeps.owe)
     parts.pace.watch(sweeps.busy)
-    parts.background.append(sweeps.run)
+    parts.background += [sweeps.run, passes.run]
     parts.let_go.append(sweeps.let_go)
+
+
+def _passes(
+    parts: Parts, desk: Desk, is_crowded: Callable[[], bool], room: Callable[[Target], int]
+) -> Passes:
+    records = desk.assignment.records
+    ahead = Ahead(
+        scan=partial(scan, parts.kafka),
+        is_done=records.is_done,
+        codec=parts.codec,
+        catalogue=parts.catalogue,
+        clock=parts.clock,
+    )
+    return Passes(
+        ahead=ahead,
+        windows=lambda: {tp: _in_hand(records.marks[tp]) for tp in records.owned},
+        ends=desk.assignment.ends,
+        is_crowded=is_crowded,
+        view=Ports(**_shared(parts, desk)).view,
+        room=room,
+        clock=parts.clock,
+    )
+
+
+def _in_hand(mark: Watermark) -> range:
+    return range(mark.low, mark.position)
 
 
 def add_work(parts: Parts, provider: Provider, key: str | None, most: int) -> None:
@@ -145,9 +183,9 @@ def add_health(parts: Parts) -> None:
         HealthPorts(clock=parts.clock, verdicts=_Verdicts(parts), known=parts.health.of), owns
     )
 
-    async def saw(vitals: Vitals, partition: int) -> None:
-        partitions[vitals.provider] = partition
-        await owner.saw(vitals)
+    async def saw(heard: list[tuple[Vitals, int]]) -> None:
+        partitions.update({vitals.provider: partition for vitals, partition in heard})
+        await owner.saw(*(vitals for vitals, _ in heard))
 
     async def tick() -> None:
         while True:

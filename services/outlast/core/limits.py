@@ -134,6 +134,15 @@ class Bucket:
         """
         return self._with(self.level_at(now) + reserved - used, now)
 
+    def forgiven(self, amount: float, now: int) -> "Bucket":
+        """The bucket once so much of what was taken was only taken to be sure.
+
+        It pays what is owed, and gives nothing to take: what was held up by it in the meantime is
+        not made up for, or a later minute would have too much.
+        """
+        level = self.level_at(now)
+        return self._with(max(level, min(0.0, level + amount)), now)
+
     def resized(self, per_minute: float, now: int) -> "Bucket":
         """The bucket with another share: partitions came or went.
 

@@ -142,7 +142,7 @@ def _row(
         since=verdict.since if verdict is not None else None,
         permits=verdict.permits if verdict is not None else None,
         paused_until=_paused(health, now),
-        workers=len(latest),
+        workers=sum(1 for each in latest.values() if each.limit),
         in_flight=sum(each.in_flight for each in latest.values()),
         limit=sum(each.limit for each in latest.values()),
         rate=round(calls * 1000 / FRESH_MS, 2),

@@ -52,14 +52,16 @@ class Target:
 class Permit:
     """The right to make one call of a model; each is itself and no other.
 
-    ``ramp`` is the step-by-step trust that it counts against: its key, and since when. ``tokens``
-    are reserved for the call; ``used`` is set once it has ended.
+    ``number`` tells which of this process's calls it is, from 1. ``ramp`` is the step-by-step trust
+    that it counts against: its key, and since when. ``tokens`` are reserved for the call; ``used``
+    is set once it has ended.
     """
 
     model: str
     tokens: int = 0
     ramp: tuple[str, int] | None = None
     used: int | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,25 @@
-"""When a sweep of the parked jobs is owed, and when it may be."""
+"""When a sweep of the parked jobs is owed; how often some may be passed over for others."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Final
 
 from outlast_schemas.health import Health
 
-__all__ = ["Policy", "State", "due", "is_better", "is_worse", "reasoned", "swept", "told"]
+__all__ = [
+    "Passing",
+    "Policy",
+    "State",
+    "due",
+    "is_better",
+    "is_worse",
+    "may_pass",
+    "may_tell",
+    "passed",
+    "reasoned",
+    "swept",
+    "told",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,9 +30,13 @@ class Policy:
         every: between two sweeps while somebody is up.
         again: so long after each reason one more is owed, for what was written meanwhile.
         apart: between two sweeps while verdicts flap.
-        flaps: so many reasons within ``span`` are flapping.
+        flaps: so many reasons of one provider within ``span`` are flapping.
         span: how long a reason is remembered.
-        expiry: between two sweeps that only tell jobs that they have expired.
+        expiry: between two passes of a partition for jobs that have expired.
+        passes: between the first two passes for jobs that can go; then twice as long each time.
+        each: so long for each job that was passed over is enough, however many passes there were.
+        longest: between two such passes at the most.
+        calm: after so long without one it begins anew.
     """
 
     every: int = 60_000
@@ -26,7 +44,11 @@ class Policy:
     apart: int = 60_000
     flaps: int = 3
     span: int = 180_000
-    expiry: int = 300_000
+    expiry: int = 200_000
+    passes: int = 60_000
+    each: int = 1_000
+    longest: int = 3_600_000
+    calm: int = 7_200_000
 
 
 POLICY: Final = Policy()
@@ -38,25 +60,44 @@ class State:
 
     Attributes:
         owed: when sweeps fall due, earliest first.
-        reasons: when the latest reasons were seen.
+        reasons: the latest, each with when it was seen and whose it was.
         last: the last sweep.
-        told: the last sweep that was for expiry.
     """
 
     owed: tuple[int, ...] = ()
-    reasons: tuple[int, ...] = ()
+    reasons: tuple[tuple[int, str], ...] = ()
     last: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passing:
+    """What was passed over in one partition, so that those behind could go. Epoch ms.
+
+    Who is passed over is written anew, and a few late jobs behind a long backlog would have it all
+    written again for each of them. So the first passes come soon after each other, and in the long
+    run one job is passed over a second.
+
+    Attributes:
+        last: the last pass for jobs that could go.
+        wait: the next such pass comes not sooner after it.
+        told: the last pass for jobs that had expired.
+    """
+
+    last: int | None = None
+    wait: int = 0
     told: int | None = None
 
 
-def reasoned(state: State, now: int, policy: Policy = POLICY) -> State:
-    """A reason: a better verdict, partitions that are new here, another configuration."""
+def reasoned(state: State, now: int, of: str = "", policy: Policy = POLICY) -> State:
+    """A reason: a better verdict ``of`` a provider, partitions that are new here."""
     owed = {*state.owed, now, *(now + span for span in policy.again)}
     # One that is overdue does for all that are.
     overdue = {at for at in owed if at <= now}
-    kept = tuple(at for at in state.reasons if at > now - policy.span)[-policy.flaps :]
+    fresh = tuple(each for each in state.reasons if each[0] > now - policy.span)
+    others = (each for each in fresh if each[1] != of)
+    its = (*(each for each in fresh if each[1] == of), (now, of))[-policy.flaps :]
     return replace(
-        state, owed=tuple(sorted({min(overdue), *(owed - overdue)})), reasons=(*kept, now)
+        state, owed=tuple(sorted({min(overdue), *(owed - overdue)})), reasons=(*others, *its)
     )
 
 
@@ -74,12 +115,26 @@ def swept(state: State, now: int) -> State:
     return replace(state, owed=tuple(at for at in state.owed if at > now), last=now)
 
 
-def told(state: State, now: int, deadline: int | None, policy: Policy = POLICY) -> State | None:
-    """The state after a sweep for expiry, if the earliest deadline seen makes one due."""
-    if deadline is None or deadline > now:
-        return None
-    if state.told is not None and now < state.told + policy.expiry:
-        return None
+def may_pass(state: Passing, now: int) -> bool:
+    """Whether jobs may be passed over for others that can go."""
+    return state.last is None or now >= state.last + state.wait
+
+
+def passed(state: Passing, now: int, jobs: int, policy: Policy = POLICY) -> Passing:
+    """A pass for jobs that can go began, which so many others have to let by."""
+    is_first = state.last is None or now >= state.last + policy.calm
+    doubled = policy.passes if is_first else 2 * state.wait
+    wait = min(doubled, max(policy.passes, jobs * policy.each), policy.longest)
+    return replace(state, last=now, wait=wait)
+
+
+def may_tell(state: Passing, now: int, policy: Policy = POLICY) -> bool:
+    """Whether jobs may be passed over for others that have expired."""
+    return state.told is None or now >= state.told + policy.expiry
+
+
+def told(state: Passing, now: int) -> Passing:
+    """A pass for jobs that have expired began."""
     return replace(state, told=now)
 
 
@@ -99,4 +154,6 @@ def is_worse(before: Health | None, after: Health) -> bool:
 
 
 def _flaps(state: State, now: int, policy: Policy) -> bool:
-    return sum(1 for at in state.reasons if at > now - policy.span) >= policy.flaps
+    """Whether one provider comes and goes: four that come back one after the other do not flap."""
+    count = Counter(of for at, of in state.reasons if at > now - policy.span)
+    return max(count.values(), default=0) >= policy.flaps

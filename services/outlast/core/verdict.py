@@ -62,7 +62,8 @@ class Verdict:
     speaks against the provider (it does not when the job's own deadline cut it); ``served`` is
     set exactly when ``word`` is ``succeeded``; ``is_oversized`` where the answer would fit into no
     record. ``note`` never holds a key or more than a line; ``first_ms`` is how long a success took
-    until its first token.
+    until its first token. ``words`` is what a 400 says that nobody here knows, without what differs
+    from job to job: two of one cause have the same.
     """
 
     word: VerdictWord
@@ -74,3 +75,4 @@ class Verdict:
     evidence: bool = False
     is_oversized: bool = False
     first_ms: int | None = None
+    words: str | None = None

@@ -42,8 +42,11 @@ class Evidence:
             return self
         since = now - policy.window_ms
         kept = tuple(each for each in self.seen if each.at > since)
-        # A run of failures that nothing was heard of for so long is over.
-        known = self if kept else replace(self, in_a_row=0, throttled=0, throttled_since=None)
+        # A run of failures that nothing was heard of for so long is over; one of refusals takes
+        # longer, because the provider itself has said when to ask again.
+        known = self if kept else replace(self, in_a_row=0)
+        if self.seen and now - self.seen[-1].at >= 2 * policy.window_ms:
+            known = replace(known, throttled=0, throttled_since=None)
         return replace(
             known._counted(window, now),
             seen=(*kept, _Seen(now, worker, window)),

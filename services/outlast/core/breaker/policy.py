@@ -28,8 +28,10 @@ class BreakerPolicy:
     Evidence, of the last ``window_ms``: ``failures_in_a_row`` of one model, ``unreached_in_a_row``
     connections that failed, a ``failure_rate`` or a ``slow_rate`` of at least ``enough_calls``,
     ``blocked`` jobs that met a blocked account or a model that is not there, or
-    ``throttled`` refusals for ``throttled_ms`` with nothing served between them: a limit lets some
-    calls through, an outage that speaks 429 lets none.
+    ``throttled`` times 429 for ``throttled_ms`` with nothing served between them: a limit lets some
+    calls through, an outage that speaks 429 lets none. They may be few: who was told to wait for
+    half a minute asks twice in a minute, and those behind who asks must not wait long. For a
+    step of a ramp it takes ``ramp_throttled``.
 
     ``doubt``: what one worker alone saw opens nothing when the others' successes would be a
     coincidence less likely than this. What one has tripped over by itself opens it too, unless
@@ -52,7 +54,7 @@ class BreakerPolicy:
     slow_rate: float = 0.5
     enough_calls: int = 40
     blocked: int = 2
-    throttled: int = 10
+    throttled: int = 3
     throttled_ms: int = 60_000
     doubt: float = 0.05
     disproof_ms: int = 8_000
@@ -62,6 +64,7 @@ class BreakerPolicy:
     probe_patience_ms: int = 15_000
     fresh_ms: int = 5_000
     ramp_calls: int = 4
+    ramp_throttled: int = 10
     ramp_idle_ms: int = 5_000
     ramp_step_ms: int = 2_000
     calm_ms: int = 60_000

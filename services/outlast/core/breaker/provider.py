@@ -19,11 +19,15 @@ NOT_YET_KNOWN: Final = 2**31
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker of the pool: when it was last heard, its share of the permits, and its calls."""
+    """A worker of the pool: when it was last heard, its share of the permits, and its calls.
+
+    ``tripped`` are the models (``*`` for the provider) that it calls no more by itself.
+    """
 
     at: int
     limit: int
     in_flight: int = 0
+    tripped: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,8 @@ class ProviderBreaker:
     def _told(self, vitals: Vitals, now: int, policy: BreakerPolicy) -> "ProviderBreaker":
         """Who has tripped calls nobody: its word is all that is left of what it saw.
 
-        Only a new owner needs it, who was not there when the failures were told.
+        A new owner needs it, who was not there when the failures were told; and where all have
+        tripped nothing will be added to what was seen, were it ever so little.
         """
         if not vitals.tripped or now - self.owned_since < policy.listen_ms:
             return self
@@ -87,16 +92,23 @@ class ProviderBreaker:
     ) -> "ProviderBreaker":
         known = self.evidence.get(key)
         disproved = known is not None and known.is_disproved(vitals.worker, now, policy)
-        if disproved or self._of(key).state is not BreakerWord.CLOSED:
+        if self._of(key).state is not BreakerWord.CLOSED:
+            return self
+        if disproved and not self._all_tripped(key, now, policy):
             return self
         why = f"{vitals.worker} found it down: {vitals.tripped[key]}"
         provider = self._with(key, self._of(key).opened(why, now, policy))._forgot(key)
         return provider._whole_only() if key == EVERY_MODEL else provider
 
+    def _all_tripped(self, key: str, now: int, policy: BreakerPolicy) -> bool:
+        fresh = (each for each in self.workers.values() if now - each.at < policy.fresh_ms)
+        return all({key, EVERY_MODEL} & each.tripped for each in fresh)
+
     def _heard(self, vitals: Vitals, now: int) -> "ProviderBreaker":
         workers = self.workers
         if vitals.limit:
-            workers = {**workers, vitals.worker: Worker(now, vitals.limit, vitals.in_flight)}
+            worker = Worker(now, vitals.limit, vitals.in_flight, frozenset(vitals.tripped))
+            workers = {**workers, vitals.worker: worker}
         paused = max(self.paused_until or 0, vitals.paused_until or 0)
         return replace(self, workers=workers, paused_until=paused if paused > now else None)
 

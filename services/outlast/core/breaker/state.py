@@ -105,7 +105,7 @@ class Breaker:
             throttled=self.throttled + window.throttled,
             active_at=now,
         )
-        if not step.served and step.throttled >= policy.throttled:
+        if not step.served and step.throttled >= policy.ramp_throttled:
             return step.opened(
                 f"{step.throttled} calls of the ramp were throttled, none served", now
             )

@@ -5,11 +5,13 @@ name, what does its text say, and only then the status. No status is believed al
 mean four things and a 400 five.
 """
 
+from dataclasses import replace
+
 from outlast.core.classify.answer import Judge, fault_in_answer
 from outlast.core.classify.error_body import ErrorBody, read_error
-from outlast.core.classify.note import note_of, one_line
+from outlast.core.classify.note import note_of, one_line, words_of
 from outlast.core.classify.retry_after import retry_after
-from outlast.core.classify.rules import AMBIGUOUS, DOWN, FAMILY_RULES, SHARED_RULES
+from outlast.core.classify.rules import AMBIGUOUS, DOWN, FAMILY_RULES, REJECTED, SHARED_RULES, Rule
 from outlast.core.classify.statuses import word_of_status
 from outlast.core.verdict import Answered, Cut, MaybeExecuted, NotSent, Outcome, Verdict
 from outlast_schemas.attempt import VerdictWord
@@ -53,7 +55,10 @@ def classify(family: str, outcome: Outcome, now: float, judge: Judge = fault_in_
 def _judged(family: str, answer: Answered, now: float, judge: Judge) -> Verdict:
     if not 200 <= answer.status < 300:
         error = read_error(answer.payload)
-        return _failed(_word(family, answer.status, error, answer), answer, error, now)
+        verdict = _failed(_word(family, answer.status, error, answer), answer, error, now)
+        if _rule(family, answer.status, error) is None:
+            return _unrecognised(verdict)
+        return verdict
     if not answer.body.strip():
         # Accepted, perhaps run and billed, and no answer came: the definition of ambiguous.
         # DeepSeek does this under load (DeepSeek-R1 #314), often after a minute's work.
@@ -74,10 +79,20 @@ def _judged(family: str, answer: Answered, now: float, judge: Judge) -> Verdict:
 
 
 def _word(family: str, status: int, error: ErrorBody, answer: Answered) -> VerdictWord:
-    for rule in (*FAMILY_RULES.get(family, ()), *SHARED_RULES):
-        if rule.fits(status, error):
-            return rule.word
-    return word_of_status(status, is_html=_is_html(answer))
+    rule = _rule(family, status, error)
+    return rule.word if rule is not None else word_of_status(status, is_html=_is_html(answer))
+
+
+def _rule(family: str, status: int, error: ErrorBody) -> Rule | None:
+    rules = (*FAMILY_RULES.get(family, ()), *SHARED_RULES)
+    return next((rule for rule in rules if rule.fits(status, error)), None)
+
+
+def _unrecognised(verdict: Verdict) -> Verdict:
+    """A 400 that no rule speaks of: it may be the job's fault, or the provider is unwell."""
+    if verdict.status != 400 or verdict.word is not REJECTED:
+        return verdict
+    return replace(verdict, words=words_of(verdict.note or ""))
 
 
 def _failed(word: VerdictWord, answer: Answered, error: ErrorBody, now: float) -> Verdict:

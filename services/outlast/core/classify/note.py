@@ -5,7 +5,7 @@ from typing import Final
 
 from outlast.core.classify.error_body import ErrorBody
 
-__all__ = ["note_of", "one_line"]
+__all__ = ["note_of", "one_line", "words_of"]
 
 LONGEST: Final = 200
 REMOVED: Final = "[removed]"
@@ -20,6 +20,13 @@ SECRETS: Final = re.compile(
     | (?<![\w-])(?=[\w-]*\d)(?=[\w-]*[a-z])[\w-]{32,}  # long tokens of letters and digits
     """
 )
+DIFFERENT: Final = re.compile(
+    r"""(?x)
+      (?<!\w)(["'`]).*?(?:\1(?!\w)|$)  # what is quoted, to the end where the line was cut
+    | \S*\d\S*                          # numbers, and names with a number in them
+    """
+)
+"""What differs between two jobs that are rejected for one cause."""
 TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 TAGS: Final = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 
@@ -45,6 +52,11 @@ def note_of(status: int, error: ErrorBody, body: bytes) -> str:
     head = f"HTTP {status}" if error.label is None else f"HTTP {status} {error.label}"
     page = _plain(body[:SCANNED].decode(errors="replace")).strip()
     return one_line(": ".join(part for part in (head, error.text, page) if part))
+
+
+def words_of(note: str) -> str:
+    """A note without what differs from job to job."""
+    return " ".join(DIFFERENT.sub("#", note).lower().split())
 
 
 def _plain(text: str) -> str:

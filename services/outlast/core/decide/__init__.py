@@ -3,6 +3,7 @@
 from outlast.core.decide.after import after_call
 from outlast.core.decide.before import (
     Go,
+    back_to_parking,
     before_call,
     next_after_parking,
     next_step,
@@ -16,6 +17,7 @@ __all__ = [
     "Situation",
     "View",
     "after_call",
+    "back_to_parking",
     "before_call",
     "facing",
     "next_after_parking",

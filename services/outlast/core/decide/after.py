@@ -24,8 +24,9 @@ __all__ = ["after_call"]
 
 BLOCKED_MS: Final = 600_000
 """How long a job stays away from a blocked account or a misrouted target."""
-BACKOFF_LEAST_MS: Final = 1_000
-"""All were just tried: the fleet's verdict takes a second, and may spare the next round."""
+BACKOFF_LEAST_MS: Final = 3_000
+"""All were just tried: the fleet's verdict takes up to three seconds where much was served just
+before, and may spare the next round."""
 BACKOFF_FIRST: Final = 2.0
 BACKOFF_MOST: Final = 60.0
 THROTTLE_FIRST: Final = 1.0
@@ -34,7 +35,14 @@ FAILED: Final = frozenset({VerdictWord.PROVIDER_DOWN, VerdictWord.AMBIGUOUS})
 
 
 def after_call(
-    job: Job, target: Target, verdict: Verdict, attempt: Attempt, does_well: bool, s: Situation
+    job: Job,
+    target: Target,
+    verdict: Verdict,
+    attempt: Attempt,
+    does_well: bool,
+    s: Situation,
+    *,
+    is_suspect: bool = False,
 ) -> Decision:
     """What a call's verdict means for the job.
 
@@ -45,6 +53,7 @@ def after_call(
         attempt: the call, as the state shall remember it.
         does_well: whether the provider does well with other jobs; only then is a failure charged.
         s: everything else that counts.
+        is_suspect: whether the target rejects so many jobs alike that it may be at fault itself.
     """
     charge = verdict.word in FAILED and does_well and verdict.evidence
     job = _remembered(job, attempt, charge)
@@ -55,7 +64,23 @@ def after_call(
         return _aside(job, Reason.AMBIGUOUS, verdict)
     if s.now >= job.state.deadline:
         return Expire(job)
+    if verdict.word is VerdictWord.JOB_REJECTED and is_suspect:
+        return _second_opinion(job, target, verdict, s)
     return _after_failure(job, target, verdict, s)
+
+
+def _second_opinion(job: Job, target: Target, verdict: Verdict, s: Situation) -> Decision:
+    """Another provider, uncharged; what two of them reject is the job's fault."""
+    allowed = eligible(s.route, s.operation, s.scope, s.catalogue)
+    others = [each for each in allowed if each.provider != target.provider]
+    run = job.state.attempts[-job.state.calls :]
+    rejected = {each.provider for each in run if each.verdict is VerdictWord.JOB_REJECTED}
+    if not others or rejected - {target.provider} or _spent(job, s.route):
+        return _aside(job, Reason.JOB_REJECTED, verdict)
+    moved = deferred(job, {target.provider: s.now + BLOCKED_MS})
+    # Nobody up is no second opinion: it waits for one.
+    is_up = any(s.fleet.is_up(each, s.now) for each in others)
+    return Wait(moved, s.now) if is_up else Park(moved)
 
 
 def _after_failure(job: Job, target: Target, verdict: Verdict, s: Situation) -> Decision:
@@ -94,7 +119,7 @@ def _failed_over(job: Job, target: Target, s: Situation) -> Decision:
     if isinstance(chosen(moved, s), Send):
         return Wait(moved, s.now)
     rounds = max(0, job.state.calls - 1) // max(1, len(s.route.targets))
-    wait = max(BACKOFF_LEAST_MS, _backoff_ms(BACKOFF_FIRST, BACKOFF_MOST, rounds, s.roll))
+    wait = BACKOFF_LEAST_MS + _backoff_ms(BACKOFF_FIRST, BACKOFF_MOST, rounds, s.roll)
     return Wait(starting_over(job, s.now), s.now + wait)
 
 

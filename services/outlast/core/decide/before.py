@@ -17,7 +17,15 @@ from outlast.core.lifecycle import Ask, Decision, Expire, Park, SetAside, Wait
 from outlast.core.policy import Target
 from outlast_schemas.job import Job
 
-__all__ = ["Go", "before_call", "next_after_parking", "next_step", "next_target", "over_budget"]
+__all__ = [
+    "Go",
+    "back_to_parking",
+    "before_call",
+    "next_after_parking",
+    "next_step",
+    "next_target",
+    "over_budget",
+]
 
 OVER_BUDGET_MS: Final = 30_000
 """How long a repeat waits that the retry budget has no room for."""
@@ -94,6 +102,14 @@ def next_after_parking(job: Job, view: View) -> Decision:
             return Park(later)
         case decision:
             return decision
+
+
+def back_to_parking(job: Job, now: int) -> Park:
+    """Where a swept job goes that stands in the way of one that can leave: it returns to the tail.
+
+    What it stays away from it forgets as at any sweep.
+    """
+    return Park(deferred(starting_over(job, now)))
 
 
 def _addressed(job: Job, provider: str, situation: Situation) -> Target | None:

@@ -116,7 +116,8 @@ def check(published: Published, dump: Dump, calls: Calls, allowance: Allowance) 
     ``calls`` of a provider nothing is said of what it saw.
     """
     lives = lives_of(published, dump)
-    ours = [life for life in lives.values() if life.job_id in published.ours]
+    known = published.ours  # made once: it is as large as all that was published
+    ours = [life for life in lives.values() if life.job_id in known]
     always = [each for life in ours for each in broken(life, calls, allowance)]
     again = [each for life in ours for each in repeats(life)]
     extra = [*extra_calls(lives, calls)]

@@ -50,9 +50,10 @@ def strangers(published: Published, dump: Dump) -> Iterator[Offender]:
     """Records that cannot come from what was published."""
     for place in dump.foreign:
         yield Offender(rule=Rule.FOREIGN, job_id="no job", evidence=str(place))
+    ours, refused = published.ours, published.refused
     for job_id, places in _whereabouts(dump).items():
-        if job_id not in published.ours:
-            rule = Rule.REFUSED if job_id in published.refused else Rule.UNKNOWN_ID
+        if job_id not in ours:
+            rule = Rule.REFUSED if job_id in refused else Rule.UNKNOWN_ID
             yield Offender(rule=rule, job_id=job_id, evidence=", ".join(places))
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "no_dead_letters",
     "openings",
     "parked",
+    "stayed",
 ]
 
 
@@ -204,17 +205,26 @@ def exited(process: str, code: int, mark: str, seconds: float) -> Bound:
     return figure
 
 
-def drained(provider: str, least: int) -> Bound:
-    """How many jobs a second leave the pool from the opening until it is empty."""
+def stayed(sight: Sight) -> Figure:
+    """A provider in trouble is no reason for a worker to leave."""
+    told = ", ".join(f"{e.process} with {e.code} at {e.at:.1f} s" for e in sight.exits)
+    return Figure("left by itself", told or "nobody", "nobody", not sight.exits)
+
+
+def drained(provider: str, mark: str, least: int) -> Bound:
+    """How many jobs a second leave the pool from the mark until it is empty.
+
+    Not from the opening on: each worker that finds it down hands its part over before that.
+    """
 
     def figure(sight: Sight) -> Figure:
-        what = f"moves per second out of {provider}'s pool"
-        opened = sight.turned(provider, "open")
-        series = [] if opened is None else [each for each in sight.depth if each[0] >= opened]
+        what = f"moves per second out of {provider}'s pool since {mark}"
+        began = sight.marks[mark]
+        series = [each for each in sight.depth if each[0] >= began]
         empty = next((at for at, depth in series if depth == 0), None)
         if not series or empty is None:
             return Figure(what, "never empty", f"at least {least}", holds=False)
-        began, jobs = series[0]
+        jobs = series[0][1]
         rate = jobs / max(empty - began, 0.5)
         value = f"{rate:.0f} ({jobs} in {empty - began:.1f} s)"
         return Figure(what, value, f"at least {least}", rate >= least)

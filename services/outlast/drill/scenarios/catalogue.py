@@ -22,6 +22,7 @@ _ALL: Final = (
             b.elsewhere_within(DEAD, "down", 5),
             b.calls_after_opening(DEAD, "well"),
             b.found_up_within(DEAD, "well", 40),
+            b.stayed,
         ),
     ),
     Scenario(
@@ -64,6 +65,7 @@ _ALL: Final = (
             *b.conserved(TARGETS),
             *(b.calls_after_opening(name, "well") for name in PROVIDERS),
             b.parked,
+            b.stayed,
         ),
     ),
     Scenario(
@@ -75,6 +77,7 @@ _ALL: Final = (
             *b.conserved(TARGETS),
             b.found_down_within(DEAD, "down", 15),
             b.calls_after_opening(DEAD, "well"),
+            b.stayed,
         ),
     ),
     Scenario(
@@ -99,8 +102,8 @@ _ALL: Final = (
             *b.conserved(TARGETS)[:3],
             b.most_calls(8),
             b.openings(DEAD, "down", 0),
-            # No more than come in: waiting jobs add nothing to it.
-            b.calls_in_trouble(DEAD, after=2, every=1, callers=11),
+            # Back-offs double, with full jitter: some come soon, waiting jobs add nothing to it.
+            b.calls_in_trouble(DEAD, after=2, every=2, callers=3),
         ),
     ),
     Scenario(
@@ -120,7 +123,7 @@ _ALL: Final = (
         schedule=happens.flapping,
         seconds=80,
         jobs=1200,
-        bounds=(*b.conserved(TARGETS), b.flaps(DEAD, 40)),
+        bounds=(*b.conserved(TARGETS), b.flaps(DEAD, 40), b.stayed),
     ),
     Scenario(
         name="owner",
@@ -139,8 +142,10 @@ _ALL: Final = (
         ),
         bounds=(
             *b.conserved(TARGETS),
+            b.found_down_within(DEAD, "down", 5),
             b.calls_after_opening(DEAD, "well"),
             b.found_up_within(DEAD, "well", 60),
+            b.stayed,
         ),
     ),
     Scenario(
@@ -163,7 +168,12 @@ _ALL: Final = (
         patience_seconds=400,
         behaviour={"latency_seconds": 1.0},
         limits="concurrency = 20",
-        bounds=(*b.conserved(TARGETS), b.drained(DEAD, 500)),
+        bounds=(
+            *b.conserved(TARGETS),
+            b.found_down_within(DEAD, "down", 5),
+            b.drained(DEAD, "down", 500),
+            b.stayed,
+        ),
     ),
 )
 

@@ -101,8 +101,8 @@ class Calls:
         if refused is not None:
             return self._sent(refused, asked)
         tokens, now = tokens_for(asked), self._clock()
-        if self._is_above(behaviour, tokens, now):
-            return self._sent(self._error("throttle"), asked)
+        if (limit := self._above(behaviour, tokens, now)) is not None:
+            return self._sent(self._over(limit), asked)
         minutes = (self._minute, self.tally.admitted)
         admitted = [minute.admit(now, tokens) for minute in minutes]
         used = 0
@@ -115,11 +115,16 @@ class Calls:
                 minute.settle(each, used)
         return response
 
-    def _is_above(self, behaviour: Behaviour, tokens: int, now: float) -> bool:
+    def _above(self, behaviour: Behaviour, tokens: int, now: float) -> str | None:
+        """The limit by the minute that one more call would exceed."""
         requests, limit = behaviour.requests_per_minute, behaviour.tokens_per_minute
         if requests and self._minute.requests(now) >= requests:
-            return True
-        return bool(limit) and self._minute.tokens(now) + tokens > limit
+            return "requests"
+        return "tokens" if limit and self._minute.tokens(now) + tokens > limit else None
+
+    def _over(self, limit: str) -> Reply:
+        self.tally.refused(limit)
+        return self._dialect.refusal(limit)
 
     async def _behaved(
         self, request: web.Request, asked: Asked, behaviour: Behaviour
@@ -144,7 +149,7 @@ class Calls:
         if behaviour.reject_marker and behaviour.reject_marker in asked.content:
             return self._error("reject")
         if behaviour.concurrency and self.tally.in_flight > behaviour.concurrency:
-            return self._error("throttle")
+            return self._over("concurrency")
         fault = self._dialect.fault(asked)
         if fault is None and behaviour.mode in REFUSING:
             return self._error(behaviour.mode)
@@ -178,7 +183,8 @@ class Calls:
 
     def _sent(self, reply: Reply, asked: Asked) -> web.Response:
         headers = {self._dialect.request_id_header: f"req_{asked.number}"}
-        if reply is self._dialect.errors["throttle"] and self._dialect.retry_after:
+        throttled = [self._dialect.refusal(limit) for limit in ("requests", "tokens")]
+        if reply in throttled and self._dialect.retry_after:
             headers["retry-after"] = f"{self.behaviour.retry_after_seconds:g}"
         return web.Response(
             status=reply.status,

@@ -26,8 +26,11 @@ class Counters:
         started: all calls that came.
         in_flight: those that have not ended.
         max_in_flight: the most of them at once.
+        call_seconds: how long they took in all, those in flight until now; divided by a time it
+            is how many were in flight at a time.
         calls_by_content: :func:`content_key` of the last message → calls.
         answered: status → answers that were sent whole.
+        refused: ``concurrency``, ``requests`` or ``tokens`` → calls that this limit refused.
         calls_by_key: :func:`content_key` of the caller's API key → calls, by which a test tells
             workers apart.
         calls_while_unwell: calls that came in any other mode than ``ok``.
@@ -41,8 +44,10 @@ class Counters:
     started: int
     in_flight: int
     max_in_flight: int
+    call_seconds: float
     calls_by_content: Mapping[str, int]
     answered: Mapping[int, int]
+    refused: Mapping[str, int]
     calls_by_key: Mapping[str, int]
     calls_while_unwell: int
     tokens: int
@@ -65,8 +70,10 @@ class Counters:
             "started": self.started,
             "in_flight": self.in_flight,
             "max_in_flight": self.max_in_flight,
+            "call_seconds": self.call_seconds,
             "calls_by_content": dict(self.calls_by_content),
             "answered": {str(status): count for status, count in self.answered.items()},
+            "refused": dict(self.refused),
             "calls_by_key": dict(self.calls_by_key),
             "calls_while_unwell": self.calls_while_unwell,
             "tokens": self.tokens,
@@ -92,7 +99,10 @@ class Tally:
         self._max_in_flight = self.in_flight
         self._by_content: Counter[str] = Counter()
         self._by_key: Counter[str] = Counter()
+        self._call_seconds = 0.0
+        self._flying_since = self._clock()
         self._answered: Counter[int] = Counter()
+        self._refused: Counter[str] = Counter()
         self._while_unwell = 0
         self._tokens = 0
         self.admitted = Minute()
@@ -103,14 +113,17 @@ class Tally:
         """A call came in."""
         now = self._clock()
         self._started += 1
-        self.in_flight += 1
+        self._fly(now, 1)
         self._max_in_flight = max(self._max_in_flight, self.in_flight)
         self._by_content[content_key(content)] += 1
         self._by_key[content_key(key)] += 1
         self._while_unwell += not is_well
         self._arrived.admit(now, 0)
         self._seconds.count("arrived", now)
-        self._seconds.flying(self.in_flight, now)
+
+    def refused(self, limit: str) -> None:
+        """A limit did not let a call in."""
+        self._refused[limit] += 1
 
     def spent(self, tokens: int) -> None:
         """An answer says that it has used so many tokens."""
@@ -118,8 +131,13 @@ class Tally:
 
     def ended(self) -> None:
         """A call is over, whatever its end."""
-        self.in_flight -= 1
-        self._seconds.flying(self.in_flight, self._clock())
+        self._fly(self._clock(), -1)
+
+    def _fly(self, now: float, more: int) -> None:
+        self._call_seconds += self.in_flight * (now - self._flying_since)
+        self._flying_since = now
+        self.in_flight += more
+        self._seconds.flying(self.in_flight, now)
 
     def answered(self, status: int) -> None:
         """An answer was sent."""
@@ -135,12 +153,15 @@ class Tally:
 
     def read(self) -> Counters:
         """The count so far."""
+        self._fly(self._clock(), 0)
         return Counters(
             started=self._started,
             in_flight=self.in_flight,
             max_in_flight=self._max_in_flight,
+            call_seconds=self._call_seconds,
             calls_by_content=MappingProxyType(dict(self._by_content)),
             answered=MappingProxyType(dict(self._answered)),
+            refused=MappingProxyType(dict(self._refused)),
             calls_by_key=MappingProxyType(dict(self._by_key)),
             calls_while_unwell=self._while_unwell,
             tokens=self._tokens,

@@ -24,8 +24,9 @@ class Dialect:
 
     ``paths`` are those of chat completions, ``embeddings`` those of embeddings; ``errors`` holds
     a reply for ``bad_key``, ``quota``, ``throttle``, ``unavailable``, ``reject`` and
-    ``no_such_path``, and with embeddings for ``not_for_chat`` and ``not_for_embeddings``;
-    ``fault`` is what the server itself finds wrong with a request.
+    ``no_such_path``, and with embeddings for ``not_for_chat`` and ``not_for_embeddings``; where
+    the family tells limits apart ``throttle_tokens`` too; ``fault`` is what the server itself
+    finds wrong with a request.
     """
 
     paths: tuple[str, ...]
@@ -37,6 +38,10 @@ class Dialect:
     retry_after: bool
     fault: Callable[[Asked], Reply | None]
     needs_key: bool = True
+
+    def refusal(self, limit: str) -> Reply:
+        """What who is above a limit hears."""
+        return self.errors.get(f"throttle_{limit}", self.errors["throttle"])
 
 
 def _fault_in_kind(asked: Asked, errors: Mapping[str, Reply]) -> Reply | None:

@@ -53,6 +53,9 @@ OPENAI_ERRORS: Final = {
     "throttle": openai_error(
         429, "Rate limit reached for requests", "requests", "rate_limit_exceeded"
     ),
+    "throttle_tokens": openai_error(
+        429, "Rate limit reached for tokens per min (TPM)", "tokens", "rate_limit_exceeded"
+    ),
     "unavailable": openai_error(
         503,
         "The server is currently overloaded with other requests.",

@@ -60,7 +60,7 @@ class Feed:
             codec: reads the records.
             stage: what is done with a job; it returns when its outputs are acknowledged.
             set_aside: dead-letters a job whose record or stage is at fault.
-            room: per topic, how much may be in flight.
+            room: per topic or partition, how much may be in flight.
             may_start: whether anything new may start now (the way out is free).
             is_writing: whether a task is at its last step, the writing of what its job came to.
             starts: in what company a record may start, and what is known of earlier starts.
@@ -145,7 +145,7 @@ class Feed:
         if self._stopping or not self._may_start():
             return []
         self._room.look()
-        return [tp for tp in self._assignment.open_partitions() if self._room.is_in(tp.topic)]
+        return [tp for tp in self._assignment.open_partitions() if self._room.is_in(tp)]
 
     async def _fetch(self, wanted: list[TopicPartition]) -> None:
         consumer = self._assignment.consumer
@@ -187,7 +187,7 @@ class Feed:
     def _dispatch_next(self, tp: TopicPartition) -> bool:
         """Dispatch one; false when the partition has to stand back."""
         held = self.held[tp]
-        if not self._room.is_in(tp.topic):
+        if not self._room.is_in(tp):
             return False
         if not self._assignment.records.may_admit(tp, held[0].offset):
             return False
@@ -218,12 +218,12 @@ class Feed:
         task = asyncio.create_task(self._carry(tp, record, start, life))
         size = len(record.value or b"")
         self.running[task] = record
-        self._room.enters(tp.topic, size)
-        task.add_done_callback(lambda ended: self._left(ended, tp.topic, size))
+        self._room.enters(tp, size)
+        task.add_done_callback(lambda ended: self._left(ended, tp, size))
 
-    def _left(self, task: asyncio.Task[None], topic: str, size: int) -> None:
+    def _left(self, task: asyncio.Task[None], tp: TopicPartition, size: int) -> None:
         del self.running[task]
-        self._room.leaves(topic, size)
+        self._room.leaves(tp, size)
         self._assignment.changed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fatal = self.fatal or error

@@ -1,7 +1,9 @@
-"""How much may be in flight here: jobs, and bytes of their bodies, for each topic."""
+"""How much may be in flight here: jobs, and bytes of their bodies, for each topic or partition."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+
+from aiokafka import TopicPartition
 
 __all__ = ["Room"]
 
@@ -9,33 +11,56 @@ __all__ = ["Room"]
 class Room:
     """Counts what is in flight against what may be."""
 
-    def __init__(self, jobs: Callable[[], int], body_bytes: int = 64 * 1024 * 1024) -> None:
-        """``jobs`` tells how many per topic; it is asked by :meth:`look` only."""
+    def __init__(
+        self,
+        jobs: Callable[[], int],
+        body_bytes: int = 64 * 1024 * 1024,
+        parts: Callable[[], int] | None = None,
+    ) -> None:
+        """Prepare; what is passed in is asked by :meth:`look` only.
+
+        Args:
+            jobs: how many per topic.
+            body_bytes: how many bytes per topic.
+            parts: into how many parts a topic's room is divided, one for each partition, so that
+                none takes what another leaves; without, the partitions share it.
+        """
         self._may = jobs
+        self._body_bytes = body_bytes
+        self._parts = parts
         self._most = 0
         self._most_bytes = body_bytes
-        self._jobs: Counter[str] = Counter()
-        self._bytes: Counter[str] = Counter()
+        self._jobs: Counter[Hashable] = Counter()
+        self._bytes: Counter[Hashable] = Counter()
 
     def look(self) -> None:
         """Ask anew how many there may be."""
-        self._most = self._may()
+        parts = max(1, self._parts()) if self._parts is not None else 1
+        self._most = max(min(1, self._may()), self._may() // parts)
+        self._most_bytes = self._body_bytes // parts
 
-    def is_in(self, topic: str) -> bool:
+    def is_in(self, tp: TopicPartition) -> bool:
         """Whether one more has room."""
-        return self._jobs[topic] < self._most and self._bytes[topic] < self._most_bytes
+        return self._has_room(self._key(tp))
+
+    def _key(self, tp: TopicPartition) -> Hashable:
+        key: Hashable = tp.topic if self._parts is None else tp
+        return key
+
+    def _has_room(self, key: Hashable) -> bool:
+        return self._jobs[key] < self._most and self._bytes[key] < self._most_bytes
 
     @property
     def is_crowded(self) -> bool:
-        """Whether some topic has none left."""
-        return any(not self.is_in(topic) for topic in self._jobs)
+        """Whether some topic, or some partition, has none left."""
+        return any(not self._has_room(key) for key in self._jobs)
 
-    def enters(self, topic: str, size: int) -> None:
+    def enters(self, tp: TopicPartition, size: int) -> None:
         """A job of so many bytes is in flight."""
-        self._jobs[topic] += 1
-        self._bytes[topic] += size
+        self._jobs[self._key(tp)] += 1
+        self._bytes[self._key(tp)] += size
 
-    def leaves(self, topic: str, size: int) -> None:
+    def leaves(self, tp: TopicPartition, size: int) -> None:
         """It is no more."""
-        self._jobs[topic] -= 1
-        self._bytes[topic] -= size
+        self._jobs[self._key(tp)] -= 1
+        self._bytes[self._key(tp)] -= size

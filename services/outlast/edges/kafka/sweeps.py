@@ -16,7 +16,7 @@ from outlast.edges.kafka.waiting import Waiting
 from outlast_schemas.health import Health
 from outlast_schemas.job import Job
 
-__all__ = ["Room", "Sweeps"]
+__all__ = ["Passes", "Room", "Sweeps"]
 
 log = structlog.get_logger()
 
@@ -35,11 +35,27 @@ class Room(Protocol):
         ...
 
 
+class Passes(Protocol):
+    """Who has to let others by; see :mod:`.passes`."""
+
+    def is_in_the_way(self, job: Job, target: Target | None = None) -> bool:
+        """Whether it has to let others by, unless it waits for room where they go to."""
+        ...
+
+    def watch(self, began: Callable[[Mapping[TopicPartition, int]], None]) -> None:
+        """Call ``began(ends)`` when others are to be let by, with where they end."""
+        ...
+
+    def stop(self, provider: str) -> None:
+        """This provider is worse: nobody goes there any more."""
+        ...
+
+
 class Sweeps:
     """Each sweep reaches, per partition, to the end as it was when its reason was seen.
 
-    What it finds and cannot place returns to the tail, beyond that end, and waits for the next.
-    Where nobody is up any more it stops: what it has not reached stays as it is.
+    What it finds and cannot place stays where it is and waits for the next, unless it stands in
+    the way: then it returns to the tail, beyond that end. Where nobody is up any more it stops.
     """
 
     def __init__(
@@ -49,7 +65,7 @@ class Sweeps:
         clock: BrokerClock,
         fleet: Callable[[], Fleet],
         ends: Callable[[], Awaitable[Mapping[TopicPartition, int]]],
-        is_crowded: Callable[[], bool],
+        passes: Passes,
         pace: Room,
     ) -> None:
         """Prepare.
@@ -59,21 +75,22 @@ class Sweeps:
             clock: broker time.
             fleet: the verdicts.
             ends: where each owned partition of the parked topic ends now.
-            is_crowded: whether jobs are parked that wait unseen, behind those in flight here.
+            passes: who stands in the way of others.
             pace: how many jobs may go to a target.
         """
         self._catalogue = catalogue
         self._clock = clock
         self._fleet = fleet
         self._ends = ends
-        self._is_crowded = is_crowded
+        self._passes = passes
         self._state = sweep.State()
+        self._sweeps = 0
         self._reach: dict[tuple[str, int], int] = {}
-        self._returned: dict[tuple[str, int], int] = {}
         self._waiting = Waiting(pace, clock.now)
         self._owed = asyncio.Event()
         self._called = asyncio.Event()
         self._letting_go = False
+        passes.watch(self._passing)
 
     def covers(self, job: Job) -> bool:
         """Whether a sweep has reached the job's record."""
@@ -89,16 +106,39 @@ class Sweeps:
             if left <= 0:
                 return
             await self._next_call(left / 1000)
-        self._note(job)
+
+    async def stays(self, job: Job) -> bool:
+        """Whether it may stay where it is: ``True`` when the next sweep covers it.
+
+        ``True`` also when its deadline passes; ``False`` as soon as it stands in the way. Raises
+        ``Released``.
+        """
+        sweeps = self._sweeps
+        while not self._letting_go:
+            if self.is_in_the_way(job):
+                return False
+            left = job.state.deadline - self._clock.now()
+            if left <= 0 or (sweeps != self._sweeps and self.covers(job)):
+                return True
+            await self._next_call(left / 1000)
+        raise Released
+
+    def is_in_the_way(self, job: Job, target: Target | None = None) -> bool:
+        """Whether it keeps others from leaving that could; ``target``: the one it waits for."""
+        return self._passes.is_in_the_way(job, target)
 
     async def room(self, job: Job, target: Target) -> bool:
         """Whether the target has room, which is the job's then; ``False``: decide anew.
 
-        Returns at once where there is room, else when there is, the verdicts change or the
-        deadline passes. Raises ``Released``.
+        Returns at once where there is room, else when there is, the verdicts change, the deadline
+        passes or the job stands in the way. Raises ``Released``.
         """
         if self._letting_go:
             raise Released
+        if self._waiting.take(target):
+            return True
+        if self.is_in_the_way(job, target):
+            return False
         has_room = await self._waiting.room(job, target)
         if self._letting_go and not has_room:
             raise Released
@@ -112,29 +152,29 @@ class Sweeps:
         except TimeoutError:
             return
 
-    def _note(self, job: Job) -> None:
-        """What may return to the tail lies behind others there, and cannot wake by itself."""
-        place = (job.origin.topic, job.origin.partition)
-        known = self._returned.get(place, job.state.deadline)
-        self._returned[place] = min(known, job.state.deadline)
-
     def saw(self, before: Health | None, after: Health) -> None:
         """A new verdict: a sweep is owed when some model is let through that was not before."""
         if sweep.is_better(before, after):
-            self.owe()
-        elif sweep.is_worse(before, after) and not self._somebody_is_up():
-            self._reach.clear()
-            log.info("park.sweep_stopped")
+            self.owe(after.provider)
+        elif sweep.is_worse(before, after):
+            self._passes.stop(after.provider)
+            if not self._somebody_is_up():
+                self._reach.clear()
+                log.info("park.sweep_stopped")
         if before is None or before.models != after.models:
             self._waiting.call_all()
+
+    def free(self, target: Target) -> int:
+        """How much room there is that no job in hand waits for."""
+        return self._waiting.free(target)
 
     def busy(self, provider: str) -> None:
         """New vitals: there may be room at this provider."""
         self._waiting.call(provider)
 
-    def owe(self) -> None:
-        """A sweep is owed: something is better, or the partitions are new here."""
-        self._state = sweep.reasoned(self._state, self._clock.now())
+    def owe(self, provider: str = "") -> None:
+        """A sweep is owed: a provider is better, or the partitions are new here."""
+        self._state = sweep.reasoned(self._state, self._clock.now(), provider)
         self._owed.set()
 
     async def run(self) -> None:
@@ -156,13 +196,7 @@ class Sweeps:
     def _is_due(self) -> bool:
         now = self._clock.now()
         at = sweep.due(self._state, now)
-        if at is not None and at <= now and self._somebody_is_up():
-            return True
-        told = sweep.told(self._state, now, min(self._returned.values(), default=None))
-        if told is None or not self._is_crowded():
-            return False
-        self._state = told
-        return True
+        return at is not None and at <= now and self._somebody_is_up()
 
     def _somebody_is_up(self) -> bool:
         fleet, now = self._fleet(), self._clock.now()
@@ -175,11 +209,19 @@ class Sweeps:
     async def sweep(self) -> None:
         """Reach to the ends as they are now."""
         self._state = sweep.swept(self._state, self._clock.now())
-        self._returned.clear()
+        self._sweeps += 1
         for tp, end in (await self._ends()).items():
             self._reach[(tp.topic, tp.partition)] = end
-        log.info("park.sweep", partitions=len(self._reach))
+        log.debug("park.sweep", partitions=len(self._reach))
         self._call()
+
+    def _passing(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Some are to be let by, wherever the last sweep had come to."""
+        for tp, end in ends.items():
+            place = (tp.topic, tp.partition)
+            self._reach[place] = max(self._reach.get(place, 0), end)
+        self._call()
+        self._waiting.call_all()
 
     def let_go(self) -> None:
         """All who wait stop waiting: the process drains."""

@@ -9,7 +9,8 @@ from outlast_schemas.job import Job
 
 __all__ = ["Waiting"]
 
-Place = tuple[int, int]
+Place = tuple[int, int, int]
+"""Since when it is in Outlast's hands, and where it lies: of parked jobs the oldest is first."""
 
 
 class _Pace(Protocol):
@@ -27,13 +28,23 @@ class Waiting:
         self._now = now
         self._jobs: dict[str, dict[Place, tuple[Target, asyncio.Future[bool]]]] = {}
 
+    def free(self, target: Target) -> int:
+        """How much room there is that nobody waits for."""
+        return 0 if self._jobs.get(target.provider) else self._pace.room(target)
+
+    def take(self, target: Target) -> bool:
+        """Whether there is room that nobody waits for, which is the one's who asks then."""
+        if self.free(target) <= 0:
+            return False
+        self._pace.sent(target)
+        return True
+
     async def room(self, job: Job, target: Target) -> bool:
         """Whether there is room, which is the job's then; ``False``: decide anew."""
-        jobs = self._jobs.setdefault(target.provider, {})
-        if not jobs and self._pace.room(target) > 0:
-            self._pace.sent(target)
+        if self.take(target):
             return True
-        place = (job.origin.offset, job.origin.partition)
+        jobs = self._jobs.setdefault(target.provider, {})
+        place = (job.state.accepted, job.origin.partition, job.origin.offset)
         called: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         jobs[place] = (target, called)
         try:

@@ -6,19 +6,20 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
-import structlog
-
 from outlast.core.budget import RetryBudget, is_repeat
 from outlast.core.choose import Fleet
 from outlast.core.policy import Permit, Provider, Target
 from outlast.core.tokens import used
 from outlast.core.verdict import Verdict
 from outlast.edges.clock import BrokerClock
+from outlast.edges.pool.alarms import Alarms
 from outlast.edges.pool.outcomes import Outcomes
 from outlast.edges.pool.permits import Gate, Permits
 from outlast.edges.pool.probing import Probe, Probing
 from outlast.edges.pool.rates import Rates
+from outlast.edges.pool.rejections import Rejections
 from outlast.edges.pool.share import Share
+from outlast.edges.pool.throttling import Throttling
 from outlast.edges.pool.trips import Trips
 from outlast_schemas.attempt import VerdictWord
 from outlast_schemas.health import EVERY_MODEL, BreakerWord, Health
@@ -27,17 +28,9 @@ from outlast_schemas.vitals import Vitals, Window
 
 __all__ = ["ProviderPool", "Share"]
 
-log = structlog.get_logger()
-
 EVERY_SECONDS: Final = 1.0
 TURN_MS: Final = 2_000
 """How long the few permits of a ramp stay with the same partitions."""
-TOLD_EVERY_MS: Final = 60_000
-MENDED_BY: Final = {
-    VerdictWord.ACCOUNT_BLOCKED: ("work.account_blocked", "api_key_env, and the account's balance"),
-    VerdictWord.MISROUTED: ("work.misrouted", "base_url, and the models in the routes' targets"),
-}
-"""Verdicts that pass by no waiting, and the settings that cause them."""
 
 
 class ProviderPool:
@@ -79,23 +72,26 @@ class ProviderPool:
         self._fleet = fleet
         self._tell = tell
         self._trips = Trips(provider.name)
-        self.outcomes = Outcomes(worker, int(provider.clocks.slow_seconds * 1000), clock.now)
+        slow_ms = int(provider.clocks.slow_seconds * 1000)
+        self.outcomes = Outcomes(worker, slow_ms, clock.now)
         self._rates = Rates(provider.limits, share, clock.now)
+        self._throttling = Throttling(clock, lambda: fleet().paused_until(provider.name))
         gate = Gate(
             share=share,
             ramp=lambda model: fleet().ramp(Target(provider.name, model), clock.now()),
             of_ramp=lambda permits: share.of_ramp(permits, clock.now() // TURN_MS),
             is_up=lambda model: self.fleet().is_up(Target(provider.name, model), clock.now()),
-            is_paused=lambda: self.paused_until > clock.now(),
+            throttling=self._throttling,
             rates=self._rates,
             tokens=tokens,
         )
         self._permits = Permits(gate, resting)
         self._urgent = asyncio.Event()
-        self._probing = Probing(provider.name, worker, clock, probe, self._urgent.set)
+        self._probing = Probing(provider.name, worker, clock, probe, self._urgent.set, slow_ms)
         self._paused_until = 0
         self._budget = RetryBudget()
-        self._told: dict[VerdictWord, int] = {}
+        self._alarms = Alarms(provider.name)
+        self._rejections = Rejections(provider.name, worker)
 
     @property
     def calls(self) -> int:
@@ -120,9 +116,9 @@ class ProviderPool:
     @property
     def room(self) -> int:
         """How many jobs are worth having here: what waits for longer waits in Kafka."""
-        ahead = self._rates.ahead()
-        permits = self._share()
-        return permits if ahead is None else min(permits, self._permits.calls + ahead)
+        bounds = (self._rates.ahead(), self._throttling.ahead())
+        soon = [self._permits.calls + ahead for ahead in bounds if ahead is not None]
+        return min([self._share(), *soon])
 
     def is_up(self, models: Iterable[str]) -> bool:
         """Whether some model of these may be called, as far as is known here; none: the pool."""
@@ -167,7 +163,9 @@ class ProviderPool:
     def ended(self, permit: Permit, job_id: str, verdict: Verdict) -> None:
         """Count what the call made with this permit says of the provider."""
         permit.used = _used(permit, verdict)
-        self._tell_operator(verdict)
+        self._throttling.ended(permit, verdict)
+        self._alarms.ended(verdict, self._clock.now())
+        self._rejections.ended(permit.model, job_id, verdict, self._clock.now())
         if verdict.word is VerdictWord.RETRY_LATER and verdict.retry_after is not None:
             self._pause(verdict.retry_after)
         if self.outcomes.ended(permit, job_id, verdict, self._fair_since(permit.model)):
@@ -188,21 +186,18 @@ class ProviderPool:
         verdicts = (health.models.get(model), health.models.get(EVERY_MODEL))
         return max((each.since for each in verdicts if each and each.state in fair), default=0)
 
-    def _tell_operator(self, verdict: Verdict) -> None:
-        """What only an operator can mend, once a minute: the jobs go elsewhere, or wait."""
-        if verdict.word not in MENDED_BY:
-            return
-        now = self._clock.now()
-        if now - self._told.get(verdict.word, 0) < TOLD_EVERY_MS:
-            return
-        self._told[verdict.word] = now
-        event, setting = MENDED_BY[verdict.word]
-        look_at = f"providers.{self._provider.name}.{setting}"
-        log.error(event, provider=self._provider.name, note=verdict.note, look_at=look_at)
-
     def failed_over_from(self, provider: str) -> None:
         """A job is called here for the first time that would have gone to that provider first."""
         self.outcomes.failed_over[provider] += 1
+
+    def is_suspect(self, target: Target, verdict: Verdict) -> bool:
+        """Whether so many different jobs were rejected in these words that they may be good."""
+        return self._rejections.is_suspect(target.model, verdict)
+
+    def refuted(self, target: Target, note: str | None) -> None:
+        """A job was served here that this target, of another provider, had just rejected."""
+        self._rejections.refuted(target, note)
+        self._urgent.set()
 
     def does_well(self, job_id: str) -> bool:
         """Whether under 10 % of the others' calls of the last 30 s failed, and some were made."""
@@ -218,6 +213,8 @@ class ProviderPool:
             vitals = self._vitals()
             self._judge()
             await self._tell(replace(vitals, tripped=self._trips.held))
+            for refutation in self._rejections.take(self._clock.now()):
+                await self._tell(refutation)
             self._permits.grant()
             try:
                 async with asyncio.timeout(EVERY_SECONDS):

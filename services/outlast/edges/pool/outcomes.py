@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from outlast.core.breaker import Evidence, together
+from outlast.core.breaker import BreakerPolicy, Evidence, together
 from outlast.core.verdict import Verdict
 from outlast_schemas.attempt import VerdictWord
 from outlast_schemas.health import EVERY_MODEL
@@ -16,8 +16,15 @@ __all__ = ["Outcomes", "Seconds"]
 REMEMBERED: Final = 200
 RECENT_MS: Final = 30_000
 WELL_BELOW: Final = 0.10
-URGENT_STREAKS: Final = frozenset({3, 5})
-"""So many failures in a row are told at once, not with the next window: they may be enough."""
+ALONE: Final = BreakerPolicy(throttled=2**31)
+"""A limit is shared by all: that one worker gets nothing of it speaks neither against the provider
+nor against the worker. Whether it is an outage is for the fleet to say, which sees all of them."""
+URGENT_STREAKS: Final = frozenset({3, 5, *(10 * 2**doubled for doubled in range(8))})
+"""So many failures in a row are told at once, not with the next window: they may be enough.
+
+Where much was served just before, the first few are not; and who answers 503 in no time would be
+called a hundred times until the next window.
+"""
 URGENT_COUNT: Final = 2
 URGENT: Final = {VerdictWord.ACCOUNT_BLOCKED: "blocked", VerdictWord.MISROUTED: "misrouted"}
 """Two of these are enough."""
@@ -157,7 +164,7 @@ class Outcomes:
     def against(self) -> Mapping[str, str]:
         """By model (``*`` for the provider), what speaks against it by the own evidence alone."""
         now = self._now()
-        found = ((key, each.why(now)) for key, each in self._evidence.items())
+        found = ((key, each.why(now, ALONE)) for key, each in self._evidence.items())
         return {key: why for key, why in found if why is not None}
 
     def forget(self, key: str) -> None:

@@ -11,6 +11,7 @@ from outlast.core.choose import Ramp
 from outlast.core.errors import Released
 from outlast.core.policy import Permit
 from outlast.edges.pool.rates import Rates
+from outlast.edges.pool.throttling import Throttling
 from outlast_schemas.job import Job
 
 __all__ = ["Gate", "Permits"]
@@ -31,7 +32,7 @@ class Gate:
         ramp: how a model is trusted again, if it is.
         of_ramp: this process's part of a ramp's permits.
         is_up: whether the model may be called at all.
-        is_paused: whether nobody may call just now.
+        throttling: what slows all after a refusal.
         rates: the requests and tokens a minute, where they are bounded.
         tokens: how many a job may use.
     """
@@ -40,7 +41,7 @@ class Gate:
     ramp: Callable[[str], Ramp | None]
     of_ramp: Callable[[int], int]
     is_up: Callable[[str], bool]
-    is_paused: Callable[[], bool]
+    throttling: Throttling
     rates: Rates
     tokens: Callable[[Job], int]
 
@@ -92,10 +93,7 @@ class Permits:
     def put(self, permit: Permit) -> None:
         """The call has ended, or was not made."""
         self.calls -= 1
-        if permit.used is None:
-            self._gate.rates.not_called(permit.tokens)
-        else:
-            self._gate.rates.settle(permit.tokens, permit.used)
+        self._gate.rates.put(permit)
         if permit.ramp is not None:
             self._ramping[permit.ramp] -= 1
             if not self._ramping[permit.ramp]:
@@ -103,7 +101,7 @@ class Permits:
         self.grant()
 
     def _free(self, model: str, tokens: int) -> Permit | None:
-        if self.calls >= self._gate.share() or self._gate.is_paused():
+        if self.calls >= self._gate.share():
             return None
         ramp = self._gate.ramp(model)
         key = None if ramp is None else (ramp.key, ramp.since)
@@ -111,7 +109,7 @@ class Permits:
             ramp.permits
         ):
             return None
-        wait = self._gate.rates.wait_ms(tokens)
+        wait = self._gate.throttling.wait_ms() or self._gate.rates.wait_ms(tokens)
         if wait != 0:
             self._look_again(wait)
             return None
@@ -121,14 +119,21 @@ class Permits:
 
     def _taken(self, permit: Permit) -> Permit:
         self.calls += 1
-        self._gate.rates.take(permit.tokens)
+        self._gate.rates.take(permit)
+        self._gate.throttling.began(permit)
         return permit
 
     def _look_again(self, wait_ms: int | None) -> None:
         """When a rate lets the next one through; where it never does, a rebalance tells."""
-        if self._timer is None and wait_ms is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(wait_ms / 1000, self._timed)
+        if wait_ms is None:
+            return
+        loop = asyncio.get_running_loop()
+        at = loop.time() + wait_ms / 1000
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()  # something came back meanwhile
+        self._timer = loop.call_at(at, self._timed)
 
     def _timed(self) -> None:
         self._timer = None

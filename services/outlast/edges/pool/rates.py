@@ -5,7 +5,8 @@ from math import ceil
 from typing import Final
 
 from outlast.core.limits import Bucket, Rate
-from outlast.core.policy import Limits
+from outlast.core.policy import Limits, Permit
+from outlast.core.tokens import Expected, Usage
 from outlast.edges.pool.share import Share
 
 __all__ = ["Rates"]
@@ -37,8 +38,10 @@ class _Flow:
     def take(self, amount: float) -> None:
         self._bucket = self.bucket.taken(amount, self._now())
 
-    def settle(self, reserved: float, used: float) -> None:
-        self._bucket = self.bucket.settled(reserved, used, self._now())
+    def settle(self, expected: Expected, used: float) -> None:
+        now, doubted = self._now(), expected.doubted(used)
+        settled = self.bucket.settled(expected.tokens - doubted, used, now)
+        self._bucket = settled.forgiven(doubted, now)
 
     def ahead(self, size: float) -> int:
         """How many jobs of that size it lets through soon."""
@@ -52,6 +55,8 @@ class Rates:
         """``now`` gives epoch ms."""
         self._now = now
         self._mean = 0.0
+        self._usage = Usage()
+        self._taken: dict[Permit, Expected] = {}
         self._requests = self._tokens = None
         if limits.requests_per_minute is not None:
             self._requests = _Flow(limits.requests_per_minute, share, now)
@@ -65,26 +70,31 @@ class Rates:
 
     def wait_ms(self, tokens: int) -> int | None:
         """How long until a job that may use so many is let through; ``None`` while none is."""
-        waits = [flow.bucket.wait_ms(size, self._now()) for flow, size in self._flows(tokens)]
+        size = self._usage.expected(tokens).tokens
+        waits = [flow.bucket.wait_ms(each, self._now()) for flow, each in self._flows(size)]
         known = [wait for wait in waits if wait is not None]
         return max(known, default=0) if len(known) == len(waits) else None
 
-    def take(self, tokens: int) -> None:
-        """Let it through. Raises ``ValueError`` where it has to wait."""
-        for flow, size in self._flows(tokens):
+    def take(self, permit: Permit) -> None:
+        """Let its call through. Raises ``ValueError`` where it has to wait."""
+        expected = self._usage.expected(permit.tokens)
+        for flow, size in self._flows(expected.tokens):
             flow.take(size)
-        self._mean = tokens if not self._mean else MEMORY * self._mean + (1 - MEMORY) * tokens
+        self._taken[permit] = expected
+        size = expected.tokens
+        self._mean = size if not self._mean else MEMORY * self._mean + (1 - MEMORY) * size
 
-    def settle(self, reserved: int, used: int) -> None:
-        """A call that was let through has used so many tokens."""
-        if self._tokens is not None:
-            self._tokens.settle(reserved, used)
-
-    def not_called(self, reserved: int) -> None:
-        """Nothing came of it: all that was taken comes back."""
-        if self._requests is not None:
-            self._requests.settle(1, 0)
-        self.settle(reserved, 0)
+    def put(self, permit: Permit) -> None:
+        """The call has ended; when no call was made of it, all that was taken comes back."""
+        expected = self._taken.pop(permit, None)
+        if expected is None:
+            return  # it was not let through by the rates
+        if permit.used is None:
+            for flow, size in self._flows(expected.tokens):
+                flow.settle(Expected(size), 0)
+        elif self._tokens is not None:
+            self._tokens.settle(expected, permit.used)
+            self._usage = self._usage.seen(permit.tokens, permit.used)
 
     def ahead(self) -> int | None:
         """How many jobs are let through within a few seconds; ``None`` where nothing bounds it."""

@@ -55,7 +55,10 @@ class Trips:
         Raises ``WatchdogTripped`` when the fleet is well and only this process is not.
         """
         ended = []
-        for key, since in list(self._since.items()):
+        for key, tripped in list(self._since.items()):
+            # An owner of the verdict that came later begins with the last one's, and has to hear
+            # of the trouble first.
+            since = tripped if health is None else max(tripped, health.epoch)
             if not _is_closed(health, key, now):
                 ended.append(key)  # the fleet says so too: from here on it leads
             elif now - since >= ALONE_MS:
