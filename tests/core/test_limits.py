@@ -678,7 +678,7 @@ def test_far_above_the_use_a_reservation_holds_up_no_tokens_and_no_minute_has_to
     assert pool.sum_between(begin, end) >= 0.95 * 2 * limit
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     limit=st.sampled_from([20_000, 60_000, 200_000]),
     used=st.sampled_from([1, 60, 500, 4_096]),
@@ -697,7 +697,7 @@ def test_what_calls_use_alike_is_never_exceeded_by_learning_it_whoever_owns_what
     assert pool.most_in_a_minute() <= 1.02 * limit + 6 * (60 + used) + pool.unforeseen
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     limit=st.sampled_from([20_000, 60_000, 200_000]),
     steps=st.lists(

@@ -187,7 +187,9 @@ async def hastened(world: Scene, times: float) -> AsyncIterator[Hastened]:
 @pytest.mark.parametrize(
     ("jobs", "times"),
     [
-        pytest.param(9_000, 840.0, id="9,000 jobs", marks=pytest.mark.timeout(300)),
+        pytest.param(
+            9_000, 840.0, id="9,000 jobs", marks=[pytest.mark.drill, pytest.mark.timeout(300)]
+        ),
         pytest.param(
             100_000,
             120.0,
