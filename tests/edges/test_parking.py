@@ -187,4 +187,4 @@ class Parking(RuleBasedStateMachine):
 
 
 TestParking = Parking.TestCase
-TestParking.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestParking.settings = settings(max_examples=12, stateful_step_count=20, deadline=None)
