@@ -4,11 +4,22 @@ The second door: it holds a job until it is due and then asks anew who takes it.
 """
 
 from outlast.core.decide import next_step
-from outlast.core.lifecycle import LONGEST_TIER_MS, Ask, Wait, records
+from outlast.core.lifecycle import LONGEST_TIER_MS, Ask, Hop, Wait, onward, records
 from outlast.ports import Ports
 from outlast_schemas.job import Job
 
-__all__ = ["retry"]
+__all__ = ["goes_on", "retry"]
+
+
+def goes_on(job: Job, ports: Ports) -> Hop | None:
+    """Where a job goes that is due; ``None`` where it has to wait here, or ends."""
+    view = ports.view()
+    if (job.state.due or 0) > view.now:
+        return None
+    decision = next_step(job, view)
+    if isinstance(decision, Ask):
+        ports.fleet.sent(decision.target)
+    return onward(decision, ports.topics, ports.catalogue, view.now)
 
 
 async def retry(job: Job, ports: Ports) -> None:

@@ -13,7 +13,7 @@ from outlast.core.admission import Fault
 from outlast.core.choose import eligible
 from outlast.core.decide import Go, Situation, after_call, before_call, over_budget, situation
 from outlast.core.errors import CallSpent, Released
-from outlast.core.lifecycle import Decision, SetAside, records
+from outlast.core.lifecycle import Decision, Hop, SetAside, onward, records
 from outlast.core.policy import Permit, Target
 from outlast.core.suspicion import refuted
 from outlast.core.verdict import Verdict
@@ -22,7 +22,7 @@ from outlast_schemas.attempt import Attempt, VerdictWord
 from outlast_schemas.dead_letter import Reason
 from outlast_schemas.job import Job
 
-__all__ = ["work"]
+__all__ = ["goes_on", "work"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,20 @@ class _Called:
     verdict: Verdict
     began: int
     asked: Situation
+
+
+def goes_on(job: Job, provider: str, ports: WorkPorts) -> Hop | None:
+    """Where a job goes that cannot be called here now; ``None`` where it may be, or where it ends.
+
+    Untouched and uncharged: the way of a whole backlog when its provider is down.
+    """
+    asked = situation(job, ports.view())
+    if isinstance(asked, Fault):
+        return None
+    decision = before_call(job, provider, asked)
+    if isinstance(decision, Go):
+        return None
+    return onward(decision, ports.topics, ports.catalogue, asked.now)
 
 
 async def work(job: Job, provider: str, ports: WorkPorts) -> None:

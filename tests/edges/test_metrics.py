@@ -1,7 +1,7 @@
 """What a process says of itself: every number from live objects, at the moment it is asked."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -337,7 +337,7 @@ class World:
     def __init__(self, **marks: tuple[int, int]) -> None:
         """``one`` and ``two``: the committed offset, and where the partition ends."""
         self.now = NOW
-        self.running: dict[Any, Record] = {}
+        self.runs: dict[Any, Record] = {}
         self.held: dict[TopicPartition, list[Record]] = {}
         places = {"one": ONE, "two": TWO}
         self.marks = {places[n]: Watermark(Progress(at, at), ME) for n, (at, _) in marks.items()}
@@ -348,6 +348,10 @@ class World:
         self.answers = True
         self.backlog = Backlog(self, self, self.appended, lambda: self.now)
 
+    @property
+    def running(self) -> Sequence[Record]:
+        return list(self.runs.values())
+
     async def ends(self) -> Mapping[TopicPartition, int]:
         return self.written if self.answers else {}
 
@@ -357,11 +361,11 @@ class World:
 
     def run(self, tp: TopicPartition, offset: int) -> None:
         assert self.marks[tp].admit(offset)
-        self.running[tp, offset] = record(tp, offset)
+        self.runs[tp, offset] = record(tp, offset)
 
     def done(self, tp: TopicPartition, offset: int) -> None:
         self.marks[tp].done(offset)
-        del self.running[tp, offset]
+        del self.runs[tp, offset]
 
     def hold(self, tp: TopicPartition, *offsets: int) -> None:
         self.held[tp] = [record(tp, offset) for offset in offsets]

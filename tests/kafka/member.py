@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from outlast.edges.kafka.lending import Lending
 from outlast.edges.kafka.lent import Lent
 from outlast.edges.kafka.loading import BeginAt
 from outlast.edges.kafka.membership import Membership
+from outlast.edges.kafka.moves import Onward, SendAll, nowhere
 from outlast.edges.kafka.publish import Publisher
 from outlast.edges.kafka.quarantine import Quarantine
 from outlast.edges.kafka.room import Room
@@ -168,6 +169,8 @@ class Member:
         fetches_all_first: bool = False,
         quarantine: Quarantine | None = None,
         most_seconds: float = 660.0,
+        onward: Onward = nowhere,
+        send_all: SendAll | None = None,
     ) -> None:
         self.set_aside: list[tuple[str, Reason]] = []
         self.instance = instance
@@ -203,6 +206,8 @@ class Member:
             may_start=lambda: self.may_start,
             is_writing=lambda task: self.is_writing,
             starts=self.starts,
+            onward=onward,
+            send_all=send_all or _unused,
         )
         self.quarantine.watch(self.feed.wake)
         self._subscriber: Subscriber | None = None
@@ -309,6 +314,10 @@ class Member:
     @property
     def is_here(self) -> bool:
         return bool(self._tasks)
+
+
+async def _unused(hops: Sequence[Hop], acked: Callable[[int], None]) -> None:
+    raise AssertionError(f"nothing goes on here, but {len(hops)} did")
 
 
 class Corner:

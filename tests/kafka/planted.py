@@ -48,7 +48,8 @@ class Bug:
     says: str
 
 
-FEED: Final = "services/outlast/edges/kafka/feed.py"
+RUNS: Final = "services/outlast/edges/kafka/runs.py"
+MOVES: Final = "services/outlast/edges/kafka/moves.py"
 COMMIT: Final = "services/outlast/edges/kafka/commit.py"
 LENT: Final = "services/outlast/edges/kafka/lent.py"
 SEEN: Final = "services/outlast/core/seen.py"
@@ -58,10 +59,10 @@ BEFORE_ACK: Final = Bug(
     "commit before ack",
     (
         Patch(
-            FEED,
-            "            await self._move(record, start)\n",
+            RUNS,
+            "            await self._move(decoded, start)\n",
             "            records.done(tp, offset, life)\n"
-            "            await self._move(record, start)\n",
+            "            await self._move(decoded, start)\n",
         ),
     ),
     "tests/kafka/test_feed_restart.py"
@@ -83,6 +84,32 @@ LENT_AT_ONCE: Final = Bug(
 )
 BUGS: Final = (
     BEFORE_ACK,
+    Bug(
+        "commit of a batch before its acks",
+        (
+            Patch(
+                MOVES,
+                "            await self._send_all(\n",
+                "            for n in range(len(batch)):\n"
+                "                self._done(batch[n], ended)\n"
+                "            await self._send_all(\n",
+            ),
+        ),
+        "tests/kafka/test_moves.py::test_no_move_is_done_before_its_next_record_is_acknowledged",
+        "low: 3 != 0",
+    ),
+    Bug(
+        "a batch that counts as acknowledged once it is handed to the producer",
+        (
+            Patch(
+                OUTBOX,
+                "                acks.append((n, ack))\n",
+                "                acked(n)\n            return []\n",
+            ),
+        ),
+        "tests/kafka/test_moves.py::test_no_move_is_done_before_its_next_record_is_acknowledged",
+        "low: 3 != 0",
+    ),
     Bug(
         "commit of the position instead of the watermark",
         (

@@ -210,13 +210,13 @@ async def test_from_the_refusal_on_nothing_new_is_taken_also_while_the_producer_
     kafka: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with desk(kafka) as here:
-        started, may_start = here.outbox._started, asyncio.Event()
+        started, may_start = here.outbox._producers._started, asyncio.Event()
 
         async def slowly() -> AIOKafkaProducer:
             await may_start.wait()
             return await started()
 
-        monkeypatch.setattr(here.outbox, "_started", slowly)
+        monkeypatch.setattr(here.outbox._producers, "_started", slowly)
         with capture_logs() as logs:
             refused = asyncio.create_task(here.outbox.write(here.record("tiny", noise(2_000))))
             await until(lambda: told(logs, "outbox.refused"))
@@ -504,7 +504,7 @@ def answers_of(producer: AIOKafkaProducer) -> "list[asyncio.Future[Any]]":
 
 
 def serves(here: Desk, producer: AIOKafkaProducer) -> bool:
-    return here.outbox._producer is producer
+    return here.outbox._producers.current is producer
 
 
 def mute(producer: AIOKafkaProducer) -> asyncio.Event:

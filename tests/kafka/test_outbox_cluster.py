@@ -20,8 +20,7 @@ from structlog.testing import capture_logs
 from deploy.kafka.broker import Broker, free_port
 from outlast.edges.clock import BrokerClock
 from outlast.edges.codec import Encoded
-from outlast.edges.kafka import outbox as module
-from outlast.edges.kafka import private
+from outlast.edges.kafka import private, producers
 from outlast.edges.kafka.connection import producer
 from outlast.edges.kafka.outbox import Outbox
 from outlast.edges.kafka.scan import from_the_first, scan
@@ -220,7 +219,7 @@ async def test_what_waits_in_a_broken_producer_is_awaited_there_and_not_written_
 async def test_a_rebuild_that_hangs_on_frozen_brokers_is_said_and_ends_when_they_answer(
     brokers: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "REBUILD_SECONDS", 0.5)
+    monkeypatch.setattr(producers, "REBUILD_SECONDS", 0.5)
     async with desk(brokers) as here:
         await here.create("tiny", **{"max.message.bytes": "1000"})
         await here.create("wide")

@@ -113,6 +113,11 @@ class Outbox:
         return told(self.sent)
 
     @property
+    def hop(self) -> Hop | None:
+        """The one hop that was sent; nothing where the job has ended."""
+        return self.sent[0] if isinstance(self.sent[0], Hop) else None
+
+    @property
     def job(self) -> Job:
         """The job of the last record."""
         return self.sent[-1].job

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from outlast.core.errors import Released
-from outlast.retry import retry
+from outlast.retry import goes_on, retry
 from tests.core.given import HOUR, NOW, a_job
 from tests.stages.fakes import World, turns
 
@@ -89,6 +89,8 @@ async def test_when_due_the_world_is_looked_at_anew(
 
     assert world.outbox.told == expected
     assert (world.outbox.job.state.charged, world.outbox.job.state.calls) == (0, 0)
+    assert goes_on(job, world.ports()) == world.outbox.hop
+    assert goes_on(job, World().ports()) is None  # where it is not due yet
 
 
 async def test_a_wait_above_the_longest_tier_passes_through_it_again() -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from outlast.route import route
+from outlast.route import goes_on, route
 from outlast_schemas.headers import Headers
 from tests.core.given import CATALOGUE, FLASH, NOW, a_job
 from tests.stages.fakes import World, turns
@@ -59,6 +59,7 @@ async def test_a_published_job_goes_where_headers_and_health_say(
     await route(a_job(*headers), world.ports())
 
     assert world.outbox.told == expected
+    assert goes_on(a_job(*headers), World(*down).ports()) == world.outbox.hop
 
 
 EMBED = ("outlast-operation", b"embeddings")

@@ -9,7 +9,7 @@ import pytest
 from outlast.core.errors import CallSpent, Released
 from outlast.core.policy import Target
 from outlast.core.verdict import Verdict
-from outlast.work import work
+from outlast.work import goes_on, work
 from outlast_schemas.attempt import VerdictWord
 from outlast_schemas.job import Job
 from outlast_schemas.result import Result, Served
@@ -129,6 +129,11 @@ async def test_no_call_and_no_permit_where_something_speaks_against_it(
     assert world.outbox.told == expected
     assert (world.call.calls, world.pool.taken) == ([], 0)
     assert (world.outbox.job.state.charged, world.outbox.job.state.calls) == (0, 0)
+    assert goes_on(job, "deepseek", World(*down).work_ports()) == world.outbox.hop
+
+
+async def test_a_job_that_may_be_called_goes_nowhere_without_the_stage() -> None:
+    assert goes_on(queued(), "deepseek", World().work_ports()) is None
 
 
 async def test_a_job_drained_from_its_pool_stays_away_from_it_for_a_moment() -> None:

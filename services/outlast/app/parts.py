@@ -24,6 +24,7 @@ from outlast.edges.kafka.groups import Groups
 from outlast.edges.kafka.lending import Lending
 from outlast.edges.kafka.lent import Lent
 from outlast.edges.kafka.membership import Membership
+from outlast.edges.kafka.moves import Onward, nowhere
 from outlast.edges.kafka.outbox import Outbox
 from outlast.edges.kafka.pace import PaceTable
 from outlast.edges.kafka.patience import Stage
@@ -176,11 +177,18 @@ class Parts:
         stage: Stage,
         room: Callable[[], int],
         *,
+        onward: Onward = nowhere,
         divided: bool = False,
     ) -> Moving:
         """Put a feed together: consumer, partitions, engine.
 
-        ``divided``: each partition has its own part of a topic's room.
+        Args:
+            desk: its place in its group.
+            topics: what it reads.
+            stage: what is done with each job.
+            room: how many jobs of a topic may be in flight.
+            onward: where a job goes at once, for which the stage need not run.
+            divided: each partition has its own part of a topic's room.
         """
         desk.subscriber = feed_subscriber(
             self.broker,
@@ -201,6 +209,8 @@ class Parts:
             may_start=lambda: not self.outbox.is_blocked,
             is_writing=self.writing.is_by,
             starts=desk.starts,
+            onward=onward,
+            send_all=self.writing.send_all,
         )
         self.quarantine.watch(feed.wake)
         moving = Moving(feed, desk.assignment, desk.subscriber)

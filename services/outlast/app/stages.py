@@ -9,8 +9,10 @@ import orjson
 import structlog
 from aiokafka import TopicPartition
 
+from outlast import retry, route, work
 from outlast.app.parts import MOVE_SECONDS, Desk, Parts
 from outlast.core.capability import CHAT, EMBEDDINGS, Operation
+from outlast.core.lifecycle import Hop
 from outlast.core.policy import Provider, Target
 from outlast.core.tokens import reserve
 from outlast.core.watermark import Watermark
@@ -29,9 +31,6 @@ from outlast.edges.providers.transport import Transport
 from outlast.health import VerdictOwner
 from outlast.park import park
 from outlast.ports import HealthPorts, ParkPorts, Ports, WorkPorts
-from outlast.retry import retry
-from outlast.route import route
-from outlast.work import work
 from outlast_schemas import headers as h
 from outlast_schemas.health import Health
 from outlast_schemas.job import Job
@@ -55,7 +54,11 @@ def add_route(parts: Parts) -> None:
     desk = parts.desk("route", parts.groups.route)
     ports = _ports(parts, desk)
     parts.add_feed(
-        desk, (parts.topics.jobs,), lambda job: route(job, ports), lambda: MOVES_IN_FLIGHT
+        desk,
+        (parts.topics.jobs,),
+        lambda job: route.route(job, ports),
+        lambda: MOVES_IN_FLIGHT,
+        onward=lambda job: route.goes_on(job, ports),
     )
 
 
@@ -67,7 +70,13 @@ def add_retry(parts: Parts) -> None:
     def room() -> int:
         return min(WAITS_IN_FLIGHT, MOVES_IN_FLIGHT + desk.starts.at_rest)
 
-    parts.add_feed(desk, parts.topics.retries, lambda job: retry(job, ports), room)
+    parts.add_feed(
+        desk,
+        parts.topics.retries,
+        lambda job: retry.retry(job, ports),
+        room,
+        onward=lambda job: retry.goes_on(job, ports),
+    )
 
 
 def add_park(parts: Parts) -> None:
@@ -159,7 +168,12 @@ def add_work(parts: Parts, provider: Provider, key: str | None, most: int) -> No
     def room() -> int:
         return pool.room if pool.is_up(models) else HANDED_ON_IN_FLIGHT
 
-    moving = parts.add_feed(desk, (topic,), lambda job: work(job, provider.name, ports), room)
+    def onward(job: Job) -> Hop | None:
+        return None if pool.is_up(models) else work.goes_on(job, provider.name, ports)
+
+    moving = parts.add_feed(
+        desk, (topic,), lambda job: work.work(job, provider.name, ports), room, onward=onward
+    )
 
     def saw(before: Health | None, after: Health) -> None:
         pool.saw(before, after)

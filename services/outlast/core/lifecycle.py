@@ -28,6 +28,7 @@ __all__ = [
     "Place",
     "SetAside",
     "Wait",
+    "onward",
     "records",
 ]
 
@@ -154,6 +155,14 @@ def records(
                 "the deadline passed before the job was served",
                 _results(job, topics, catalogue),
             )
+
+
+def onward(decision: Decision, topics: Topics, catalogue: Catalogue, now: int) -> Hop | None:
+    """The one record of a decision that only sends the job on; ``None`` where it ends."""
+    if not isinstance(decision, Ask | Wait | Park):
+        return None
+    [hop] = records(decision, topics, catalogue, now)
+    return hop if isinstance(hop, Hop) else None
 
 
 def _hop(job: Job, topic: str, *, due: int | None, target: str | None = None) -> Hop:

@@ -19,9 +19,10 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.protocol.commit import OffsetCommitRequest
 
 from outlast.edges.kafka import private
-from outlast.edges.kafka.feed import Feed
+from outlast.edges.kafka.moves import Moves
 from outlast.edges.kafka.outbox import Outbox
 from outlast.edges.kafka.records import Records
+from outlast.edges.kafka.runs import Runs
 from outlast.edges.providers.probe import ProbedCall
 
 POINTS: Final = (
@@ -106,10 +107,13 @@ def patch(owner: Any, name: str, around: Callable[[Any], Any]) -> None:
 
 
 def plant_points(fuse: Fuse, ledger: Ledger) -> None:
-    patch(Feed, "_carry", lambda original: reading(original, fuse))
+    patch(Runs, "carry", lambda original: reading(original, fuse))
+    patch(Moves, "takes", lambda original: taking(original, fuse))
     patch(ProbedCall, "__call__", lambda original: calling(original, fuse, ledger))
     patch(Outbox, "write", lambda original: writing(original, fuse))
+    patch(Outbox, "send_all", lambda original: writing_all(original, fuse))
     patch(AIOKafkaProducer, "send", lambda original: sending(original, fuse))
+    patch(private, "append", lambda original: appending(original, fuse))
     patch(Records, "done", lambda original: marking(original, fuse, ledger))
     patch(private, "commit", lambda original: committing(original, fuse, ledger))
 
@@ -120,6 +124,16 @@ def reading(original: Async, fuse: Fuse) -> Async:
         return await original(*given, **named)
 
     return read
+
+
+def taking(original: Callable[..., bool], fuse: Fuse) -> Callable[..., bool]:
+    def taken(*given: Any, **named: Any) -> bool:
+        takes = original(*given, **named)
+        if takes:  # else it is about to be read by its own task
+            fuse.passed("read")
+        return takes
+
+    return taken
 
 
 def calling(original: Async, fuse: Fuse, ledger: Ledger) -> Async:
@@ -147,18 +161,41 @@ def writing(original: Async, fuse: Fuse) -> Async:
     return written
 
 
-def sending(original: Async, fuse: Fuse) -> Async:
-    async def acknowledged(ack: Awaitable[Any]) -> Any:
-        meta = await ack
-        fuse.passed("acked")
-        return meta
+def writing_all(original: Async, fuse: Fuse) -> Async:
+    async def written(self: Outbox, hops: Any, acked: Callable[[int], None]) -> Any:
+        def heard(n: int) -> None:
+            fuse.passed("after_ack")
+            acked(n)
 
+        for _ in hops:
+            fuse.passed("before_send")
+        return await original(self, hops, heard)
+
+    return written
+
+
+def appending(original: Async, fuse: Fuse) -> Async:
+    async def appended(*given: Any) -> Any:
+        ack = await original(*given)
+        fuse.passed("sent")
+        return asyncio.ensure_future(acknowledged(ack, fuse))
+
+    return appended
+
+
+async def acknowledged(ack: Awaitable[Any], fuse: Fuse) -> Any:
+    meta = await ack
+    fuse.passed("acked")
+    return meta
+
+
+def sending(original: Async, fuse: Fuse) -> Async:
     async def sent(self: AIOKafkaProducer, topic: str, *given: Any, **named: Any) -> Any:
         ack = await original(self, topic, *given, **named)
         if topic.endswith(OUR_TALK):
             return ack
         fuse.passed("sent")
-        return asyncio.ensure_future(acknowledged(ack))
+        return asyncio.ensure_future(acknowledged(ack, fuse))
 
     return sent
 

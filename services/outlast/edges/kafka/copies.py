@@ -54,12 +54,16 @@ class Copies:
         if not first.cancelled() and isinstance(first.exception(), Released):
             raise Released
 
-    def look(self, who: Identity) -> Sight:
-        """What the record is. Of what is new, this task is the first from now on."""
+    def is_new(self, who: Identity) -> bool:
+        """Whether it repeats nothing that is remembered."""
+        return self._seen.is_first(who.key, who.place)
+
+    def look(self, who: Identity, runner: "asyncio.Future[None] | None" = None) -> Sight:
+        """What the record is. Of what is new ``runner``, or this task, is the first by now."""
         sight = self._seen.look(*who)
-        task = asyncio.current_task()
-        if sight is Sight.NEW and task is not None:
-            self._firsts[who.key] = task
+        first = runner or asyncio.current_task()
+        if sight is Sight.NEW and first is not None:
+            self._firsts[who.key] = first
         self.dropped += sight is Sight.COPY
         return sight
 
@@ -67,9 +71,9 @@ class Copies:
         """It was not done: what comes next is no copy of it."""
         self._seen.forget(who.key, who.place)
 
-    def ended(self, who: Identity) -> None:
-        """This task is through with it."""
-        if self._firsts.get(who.key) is asyncio.current_task():
+    def ended(self, who: Identity, runner: "asyncio.Future[None] | None" = None) -> None:
+        """``runner``, or this task, is through with it."""
+        if self._firsts.get(who.key) is (runner or asyncio.current_task()):
             del self._firsts[who.key]
 
     def lent(self, tp: TopicPartition, offset: int, job: Job) -> None:

@@ -10,10 +10,11 @@ from collections import defaultdict
 from functools import partial
 from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import murmur2
 
 from outlast.edges.codec import Encoded
+from outlast.edges.kafka import private
 
 __all__ = ["Entrance"]
 
@@ -49,6 +50,19 @@ class Entrance:
                     return await _sent(producer, record, partition)
         async with timeout(UNKNOWN_SECONDS):
             return await _sent(producer, record, None)
+
+    async def enter_among(
+        self, producer: AIOKafkaProducer, record: Encoded
+    ) -> "Future[Any] | None":
+        """As :meth:`enter`, for one of many that one task hands over: it waits for room alone.
+
+        ``None`` while the client does not know the topic. Raises ``KafkaError`` when the producer
+        does not take it.
+        """
+        if not (partitions := _partitions(producer, record.topic)):
+            return None
+        place = TopicPartition(record.topic, partition_of(record.key, partitions))
+        return await private.append(producer, place, record.key, record.value, record.headers)
 
 
 def partition_of(key: bytes, partitions: int) -> int:

@@ -6,27 +6,25 @@ acknowledged. What is not done is read again by whoever owns the partition next.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 
-from outlast.core.errors import Released
 from outlast.core.progress import Start
-from outlast.core.quarantine import POISON
-from outlast.core.seen import Sight
 from outlast.core.watermark import End
-from outlast.edges.codec import Codec, Decoded, Record
+from outlast.edges.codec import Codec, Record
 from outlast.edges.kafka.assignment import Assignment
-from outlast.edges.kafka.copies import Copies, Identity, identity
+from outlast.edges.kafka.copies import Copies
+from outlast.edges.kafka.moves import Moves, Onward, SendAll, nowhere
 from outlast.edges.kafka.patience import Patience, SetAside, Stage
 from outlast.edges.kafka.room import Room
+from outlast.edges.kafka.runs import Runs
 from outlast.edges.kafka.starts import Starts
-from outlast.edges.kafka.writing import ended
-from outlast_schemas.dead_letter import Reason
-from outlast_schemas.job import Job
+from outlast.edges.kafka.tasks import Tasks
+from outlast.edges.kafka.writing import Task, ended
 
 __all__ = ["Feed"]
 
@@ -49,8 +47,10 @@ class Feed:
         set_aside: SetAside,
         room: Room,
         may_start: Callable[[], bool],
-        is_writing: Callable[["asyncio.Task[None]"], bool],
+        is_writing: Callable[[Task], bool],
         starts: Starts,
+        send_all: SendAll,
+        onward: Onward = nowhere,
     ) -> None:
         """Wire a feed; nothing runs until :meth:`run`.
 
@@ -64,32 +64,53 @@ class Feed:
             may_start: whether anything new may start now (the way out is free).
             is_writing: whether a task is at its last step, the writing of what its job came to.
             starts: in what company a record may start, and what is known of earlier starts.
+            send_all: writes many records.
+            onward: where a job goes at once, for which the stage need not run.
         """
         self.name = name
         self.copies = Copies()
         self._assignment = assignment
         self._codec = codec
         self._patience = Patience(name, stage, set_aside, assignment.sleep)
-        self._set_aside = set_aside
         self._room = room
         self._may_start = may_start
         self._is_writing = is_writing
         self._starts = starts
         self.held: dict[TopicPartition, deque[Record]] = {}
         """What was fetched and waits for room."""
-        self.running: dict[asyncio.Task[None], Record] = {}
-        """By task, the record that it carries."""
+        self._tasks = Tasks(room, assignment.changed)
+        self._runs = Runs(
+            name,
+            assignment=assignment,
+            starts=starts,
+            copies=self.copies,
+            patience=self._patience,
+            set_aside=set_aside,
+        )
+        self._moves = Moves(
+            assignment=assignment,
+            starts=starts,
+            copies=self.copies,
+            tasks=self._tasks,
+            onward=onward,
+            send_all=send_all,
+            passed=self._patience.saw_pass,
+        )
         self._epoch = -1
         self._last: TopicPartition | None = None
         self._stopping = False
         self.idle_since: float | None = None
         """Since when, by the loop's clock, it asks for records and gets none."""
-        self.fatal: BaseException | None = None
         assignment.lent.watch(self._returned)
 
     @property
+    def running(self) -> Sequence[Record]:
+        """The records that are under way."""
+        return self._tasks.records
+
+    @property
     def in_flight(self) -> int:
-        """How many jobs run now."""
+        """How many they are."""
         return len(self.running)
 
     @property
@@ -107,16 +128,16 @@ class Feed:
             self._raise_fatal()
             self._assignment.changed.clear()
             self._drop_stale()
-            self._dispatch_held()
-            wanted = self._wanted()
-            if wanted:
+            if self._dispatch_held():
+                await asyncio.sleep(0)
+            elif wanted := self._wanted():
                 await self._fetch(wanted)
             else:
                 self.idle_since = None
                 await self._assignment.changed_within(POLL_MS / 1000)
 
     def _raise_fatal(self) -> None:
-        failure = self.fatal or self._patience.failed or self._assignment.fatal
+        failure = self._tasks.failed or self._patience.failed or self._assignment.fatal
         if failure is not None:
             raise failure
 
@@ -174,15 +195,17 @@ class Feed:
                 return  # what is left was read before the partitions were sought anew
             self.held[tp] = deque(whole)
 
-    def _dispatch_held(self) -> None:
-        """One record of each partition in turn, while there is room."""
+    def _dispatch_held(self) -> bool:
+        """One record of each partition in turn, while there is room; whether it has to go on."""
         turn = [tp for tp in self._open_partitions() if self.held.get(tp)]
         self._starts.only(turn)
         if self._last in turn:  # else the room that others leave would all be the first one's
             after = turn.index(self._last) + 1
             turn = [*turn[after:], *turn[:after]]
-        while turn:
+        while turn and not self._moves.is_full:
             turn = [tp for tp in turn if self._dispatch_next(tp)]
+        self._moves.go()
+        return bool(turn)
 
     def _dispatch_next(self, tp: TopicPartition) -> bool:
         """Dispatch one; false when the partition has to stand back."""
@@ -208,81 +231,17 @@ class Feed:
             self.copies.remember(self._codec.decode(record).job)
         elif self._starts.may_start(tp, offset, start.unclean):
             records.admit(tp, offset)
-            self._run(tp, record, start)
+            self._begin(tp, record, start)
         else:
             return False
         return True
 
-    def _run(self, tp: TopicPartition, record: Record, start: Start) -> None:
-        life = self._assignment.records.life(tp)
-        task = asyncio.create_task(self._carry(tp, record, start, life))
-        size = len(record.value or b"")
-        self.running[task] = record
-        self._room.enters(tp, size)
-        task.add_done_callback(lambda ended: self._left(ended, tp, size))
-
-    def _left(self, task: asyncio.Task[None], tp: TopicPartition, size: int) -> None:
-        del self.running[task]
-        self._room.leaves(tp, size)
-        self._assignment.changed.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.fatal = self.fatal or error
-
-    async def _carry(self, tp: TopicPartition, record: Record, start: Start, life: int) -> None:
-        """One record, from admitted to done."""
-        records, offset = self._assignment.records, record.offset
-        try:
-            if self._starts.must_be_recorded(start):
-                await records.commits.recorded(tp)
-            await self._move(record, start)
-        except (Released, asyncio.CancelledError) as end:
-            cut = not isinstance(end, Released)
-            if records.release(tp, offset, life, cut=cut):
-                self._assignment.read_again(tp)
-        except Exception:
-            # A bug ends the feed, not the process: it must not look as if it had died over this.
-            records.release(tp, offset, life)
-            raise
-        else:
-            # After the stage returned, so after its outputs were acknowledged: the guarantee.
-            records.done(tp, offset, life)
-        finally:
-            self._starts.ended(tp, offset)
-
-    async def _move(self, record: Record, start: Start) -> None:
-        """Return when the job's next record is acknowledged, or when it needs none."""
-        decoded = self._codec.decode(record)
-        who = identity(decoded.job)
-        try:
-            await self._set_going(decoded, await self._sight(decoded.job, who), start)
-        except (Released, asyncio.CancelledError):
-            self.copies.gave_up(who)
-            raise
-        finally:
-            self.copies.ended(who)
-
-    async def _sight(self, job: Job, who: Identity) -> Sight:
-        """What the record is; a copy rests until its first, whoever has that, has ended."""
-        while (first := self.copies.first_of(who)) is not None:
-            async with self._starts.resting(job):
-                await asyncio.wait({first})
-            self.copies.check(first)
-        return self.copies.look(who)
-
-    async def _set_going(self, decoded: Decoded, sight: Sight, start: Start) -> None:
-        job = decoded.job
-        match sight:
-            case Sight.COPY:
-                log.debug("feed.copy_dropped", feed=self.name, job_id=job.id)
-            case Sight.CONFLICT:
-                detail = "the id was published before with another body"
-                await self._set_aside(job, Reason.CONFLICT, detail)
-            case Sight.NEW if start.unclean >= POISON:
-                detail = f"its process died {start.unclean} times over it, the last time alone"
-                log.error("feed.poison", feed=self.name, job_id=job.id, unclean=start.unclean)
-                await self._set_aside(job, Reason.POISON, detail)
-            case Sight.NEW:
-                await self._patience.carry(job, decoded.fault)
+    def _begin(self, tp: TopicPartition, record: Record, start: Start) -> None:
+        life, decoded = self._assignment.records.life(tp), self._codec.decode(record)
+        self._tasks.enters(tp, record)
+        if not self._moves.takes(tp, record, decoded, start, life):
+            run = self._runs.carry(tp, record, decoded, start, life)
+            self._tasks.begin(run, ((tp, record),))
 
     def _returned(self, tp: TopicPartition, offset: int, end: End | None) -> None:
         """What another process ran came back."""
@@ -297,4 +256,4 @@ class Feed:
     async def drain(self, seconds: float) -> int:
         """Take nothing new, let what runs end; returns how many were cut off."""
         self.stop()
-        return await ended(self.running, seconds, self._is_writing)
+        return await ended(self._tasks.all, seconds, self._is_writing)

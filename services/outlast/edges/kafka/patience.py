@@ -49,6 +49,10 @@ class Patience:
         self.failed: Exception | None = None
         """Why the feed must stop although what raised is set aside: its calls were paid for."""
 
+    def saw_pass(self, jobs: int) -> None:
+        """So many went on without the stage: it is not wrong with all of them."""
+        self._passed += jobs
+
     async def carry(self, job: Job, fault: Fault | None) -> None:
         """Return when the job is through or set aside. Raises the bug when all jobs raise."""
         if fault is not None:

@@ -31,6 +31,7 @@ from outlast.edges.logs import Log
 __all__ = [
     "PatientAdmin",
     "abandon",
+    "append",
     "batch_bytes",
     "check",
     "commit",
@@ -211,6 +212,26 @@ def position(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
 def is_buffered(consumer: AIOKafkaConsumer, tp: TopicPartition) -> bool:
     """Whether records of the partition were fetched that nobody has asked for."""
     return tp in consumer._fetcher._records
+
+
+async def append(
+    producer: AIOKafkaProducer,
+    tp: TopicPartition,
+    key: bytes,
+    value: bytes,
+    headers: Sequence[tuple[str, bytes | None]],
+) -> "asyncio.Future[Any]":
+    """What ``send()`` does once it knows the partition: the future of the record's answer.
+
+    For each record ``send()`` copies the names of all topics of the cluster first. Raises
+    ``KafkaError`` when the producer is closed, or has no room in time.
+    """
+    seconds = producer._request_timeout_ms / 1000
+    accumulator = producer._message_accumulator
+    ack: asyncio.Future[Any] = await accumulator.add_message(
+        tp, key, value, seconds, headers=headers
+    )
+    return ack
 
 
 def never_expire(producer: AIOKafkaProducer) -> None:

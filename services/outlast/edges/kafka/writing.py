@@ -1,13 +1,14 @@
 """Which jobs are being written right now: what they came to is known, so they are not cut off."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
-from outlast.core.lifecycle import Outgoing
+from outlast.core.lifecycle import Hop, Outgoing
 from outlast.edges.kafka.outbox import Outbox
 
-__all__ = ["Writing", "ended"]
+__all__ = ["Task", "Writing", "ended"]
 
 WRITE_SECONDS: Final = 5.0
 """How long what has ended may still take to be written when the drain's time is up."""
@@ -25,10 +26,20 @@ class Writing:
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         """Return when all are acknowledged, in order; never gives up."""
+        with self._by_this_task():
+            await self._outbox.send(records)
+
+    async def send_all(self, hops: Sequence[Hop], acked: Callable[[int], None]) -> None:
+        """Return when all are acknowledged; ``acked(n)`` when the nth is."""
+        with self._by_this_task():
+            await self._outbox.send_all(hops, acked)
+
+    @contextmanager
+    def _by_this_task(self) -> Iterator[None]:
         task = asyncio.current_task()
         self._tasks.add(task)
         try:
-            await self._outbox.send(records)
+            yield
         finally:
             self._tasks.discard(task)
 

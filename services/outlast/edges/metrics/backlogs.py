@@ -29,7 +29,7 @@ Appended = Callable[[Mapping[TopicPartition, int]], Awaitable[Mapping[TopicParti
 
 class _Feed(Protocol):
     @property
-    def running(self) -> "Mapping[asyncio.Task[None], Record]": ...
+    def running(self) -> Sequence[Record]: ...
 
     @property
     def held(self) -> Mapping[TopicPartition, Sequence[Record]]: ...
@@ -130,7 +130,7 @@ class Backlog:
         """When the lowest was appended (epoch ms), where it runs here or was fetched."""
         fetched = (held[0] for held in self._feed.held.values() if held)
         found = {}
-        for record in (*fetched, *self._feed.running.values()):
+        for record in (*fetched, *self._feed.running):
             place = (record.topic, record.partition)  # as good as a TopicPartition, and cheaper
             if lows.get(place) == record.offset:
                 found[TopicPartition(*place)] = record.timestamp
