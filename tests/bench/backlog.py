@@ -44,9 +44,9 @@ class Ledger:
         self._world, self._writer, self._reader = world, writer, reader
         self._epoch = 1
 
-    async def bare_topic(self) -> str:
+    async def bare_topic(self, name: str = "bare") -> str:
         """A topic of the same kind as ours, for the loop that is compared with."""
-        name = f"{self._world.kafka.prefix}.bare"
+        name = f"{self._world.kafka.prefix}.{name}"
         settings = {"compression.type": "zstd", "message.timestamp.type": "LogAppendTime"}
         client = admin(self._world.kafka)
         await client.start()
@@ -100,6 +100,15 @@ class Ledger:
         topic = self._world.topics.health
         await self._writer.send_and_wait(topic, value, key=provider.encode())
 
+    async def until(self, topic: str, count: int, seconds: float) -> float:
+        """When, by the loop's clock, the topic had its ``count`` records; never more."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(seconds):
+            while (written := await self.end(topic)) < count:
+                await asyncio.sleep(POLL_SECONDS)
+        assert written == count
+        return loop.time()
+
     async def sampled(
         self, run: Process, topic: str, before: int, count: int, seconds: float
     ) -> list[Sample]:
@@ -128,6 +137,11 @@ async def ledger(world: Scene) -> AsyncIterator[Ledger]:
     finally:
         await writer.stop()
         await reader.stop()
+
+
+def numbers(which: int = 0, parts: int = 1) -> str:
+    """The partitions of one of several that share a topic, as a bare loop is told them."""
+    return ",".join(map(str, range(which, PARTITIONS, parts)))
 
 
 def bodies(count: int, size: int) -> Iterable[bytes]:

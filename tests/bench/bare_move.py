@@ -36,12 +36,11 @@ class Marks:
         return {tp: next(iter(each), self._high[tp]) for tp, each in self._open.items()}
 
 
-async def main(servers: str, source: str, target: str) -> None:
-    """Move until SIGTERM; ready once it reads."""
+async def main(servers: str, source: str, target: str, partitions: str) -> None:
+    """Move what is in these partitions (``0,3,6``) until SIGTERM; ready once it reads."""
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     consumer = AIOKafkaConsumer(
-        source,
         bootstrap_servers=servers,
         group_id=f"bare-{target}",
         auto_offset_reset="earliest",
@@ -57,6 +56,7 @@ async def main(servers: str, source: str, target: str) -> None:
         compression_type="zstd",
     )
     await consumer.start()
+    consumer.assign([TopicPartition(source, int(each)) for each in partitions.split(",")])
     await producer.start()
     gc.freeze()
     gc.set_threshold(100_000, 50, 1000)

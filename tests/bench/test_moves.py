@@ -10,7 +10,7 @@ import pytest
 
 from outlast_schemas.health import BreakerWord
 from tests.bench.backend import started
-from tests.bench.backlog import Ledger, Sample, bodies, ledger
+from tests.bench.backlog import Ledger, Sample, bodies, ledger, numbers
 from tests.bench.figures import asked, show, spread
 from tests.e2e.scene import Process, Scene, scene
 
@@ -59,7 +59,7 @@ async def a_round(world: Scene, book: Ledger) -> dict[str, Pace]:
     await book.verdict("deepseek", BreakerWord.OPEN)
     drain = await moved(book, drained_to, lambda: world.start("work", "--provider", "deepseek"))
     retry = await moved(book, retried_to, lambda: world.start("retry"))
-    bare = (world.kafka.bootstrap_servers, retried_to, bare_topic)
+    bare = (world.kafka.bootstrap_servers, retried_to, bare_topic, numbers())
     limit = await moved(book, bare_topic, lambda: started(world, "bare_move.py", *bare))
     return {"bare": limit, "route": route, "drain": drain, "retry": retry}
 

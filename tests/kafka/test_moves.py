@@ -213,6 +213,7 @@ async def test_what_is_cut_before_its_ack_is_read_again_and_no_call_is_suspected
         await joined(here, out, second, Stage())
         await here.until_committed(Progress(2, 2))
 
+        await until(lambda: not out.outbox.oldest_seconds)  # also what nobody waited for
         assert left == Progress(0, 2, (0, 1))  # idle, neither unclean nor cut
         assert second.seen == ["a", "b"]
 

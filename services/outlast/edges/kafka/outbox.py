@@ -6,7 +6,6 @@ A send without an answer is unknown, not failed: only a refusal makes it be sent
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
@@ -19,7 +18,7 @@ from outlast.core.lifecycle import Hop, Outgoing
 from outlast.edges.clock import BrokerClock
 from outlast.edges.codec import Codec, Encoded
 from outlast.edges.kafka import private
-from outlast.edges.kafka.ack import followed
+from outlast.edges.kafka.acks import Acks, followed
 from outlast.edges.kafka.entrance import Entrance
 from outlast.edges.kafka.pending import Pending
 from outlast.edges.kafka.producers import Producers
@@ -123,37 +122,53 @@ class Outbox:
         self, hops: Sequence[Hop], acked: Callable[[int], None]
     ) -> Sequence[int]:
         """Which of them were not taken or were refused: each of those has to go by itself."""
-        producer, ticket = self._producers.current, self._opened(hops[0].topic, len(hops))
-        acks = deque[tuple[int, Ack]]()
-        try:
-            for n, hop in enumerate(hops):
-                if (ack := await self._taken(producer, hop)) is None:
-                    break
-                acks.append((n, ack))
-            alone = list(range(len(acks), len(hops)))
-            while acks:
-                n, ack = acks.popleft()
-                if await self._is_acknowledged(ticket, producer, hops[n].topic, ack):
-                    self.written.add(hops[n])
-                    acked(n)
-                else:
-                    alone.append(n)
-        finally:
-            for n, ack in acks:
-                self._leave_behind(ticket, producer, hops[n].topic, ack)
-            self._pending.closed(ticket)
-        return alone
+        producer, alone = self._producers.current, list[int]()
 
-    async def _taken(self, producer: AIOKafkaProducer, hop: Hop) -> Ack | None:
-        """The ack to come; ``None`` where the producer does not take it as one of many."""
-        encoded = self._codec.encode(hop, self._clock.now())
-        if not self._fits(encoded):
-            return None
+        def told(n: int, ack: Ack) -> None:
+            if self._is_good(hops[n].topic, ack):
+                self.written.add(hops[n])
+                acked(n)
+            else:
+                alone.append(n)
+
+        acks = Acks(told)
+        ticket = self._opened(hops[0].topic, len(hops))
         try:
-            return await self._entrance.enter_among(producer, encoded)
-        except KafkaError as error:
-            self._said.error("outbox.not_taken", hop.topic, error)
-            return None
+            taken = await self._taken(producer, hops, acks)
+            await acks.all()
+        except asyncio.CancelledError:
+            for _ in acks.open:
+                self._pending.left_behind(ticket)
+            acks.told = lambda n, ack: self._answered_late(ticket, producer, hops[n].topic, ack)
+            raise
+        finally:
+            self._pending.closed(ticket)
+        if alone:
+            await self._replaced(producer)
+        return (*alone, *range(taken, len(hops)))
+
+    def _is_good(self, topic: str, ack: Ack) -> bool:
+        error = KafkaError("cancelled") if ack.cancelled() else ack.exception()
+        if error is not None:
+            self._said.error("outbox.refused", topic, error)
+            return False
+        self._learn(ack.result())
+        return True
+
+    async def _taken(self, producer: AIOKafkaProducer, hops: Sequence[Hop], acks: Acks) -> int:
+        """How many the producer takes as some of many: all up to the first that it does not."""
+        for n, hop in enumerate(hops):
+            encoded = self._codec.encode(hop, self._clock.now())
+            try:
+                fits = self._fits(encoded)
+                ack = await self._entrance.enter_among(producer, encoded) if fits else None
+            except KafkaError as error:
+                self._said.error("outbox.not_taken", hop.topic, error)
+                ack = None
+            if ack is None:
+                return n
+            acks.expect(n, ack)
+        return len(hops)
 
     def _fits(self, record: Encoded) -> bool:
         """As the client counts, and the broker: a batch of this one record, with its framing."""
@@ -204,18 +219,20 @@ class Outbox:
         self, ticket: int, producer: AIOKafkaProducer, topic: str, ack: Ack
     ) -> bool:
         try:
-            meta = await self._answered(ticket, producer, topic, ack)
+            self._learn(await self._answered(ticket, producer, topic, ack))
         except KafkaError as error:
             self._said.error("outbox.refused", topic, error)
             await self._replaced(producer)
             return False
+        return True
+
+    def _learn(self, meta: Any) -> None:
         if meta.timestamp_type == APPEND_TIME:
             self._clock.learn(meta.timestamp)
-        return True
 
     async def _answered(self, ticket: int, producer: AIOKafkaProducer, topic: str, ack: Ack) -> Any:
         try:
-            return ack.result() if ack.done() else await followed(ack)
+            return await followed(ack)
         except asyncio.CancelledError:
             self._leave_behind(ticket, producer, topic, ack)
             raise

@@ -102,20 +102,30 @@ class Ramped:
         """``fleet`` gives the verdicts."""
         self._pace = pace
         self._fleet = fleet
+        self._seen = Fleet({})
+        self._ramping: tuple[Target, ...] = ()
 
     def fleet(self) -> Fleet:
         """What is known now."""
-        fleet = self._fleet()
-        full = {each.provider for each in _ramping(fleet) if self._pace.room(each) <= 0}
+        fleet = self._look()
+        full = {each.provider for each in self._ramping if self._pace.room(each) <= 0}
         return replace(fleet, full=full) if full else fleet
 
     def sent(self, target: Target) -> None:
         """One more goes there; what does not ramp is not counted."""
-        if any(each.provider == target.provider for each in _ramping(self._fleet())):
+        self._look()
+        if any(each.provider == target.provider for each in self._ramping):
             self._pace.sent(target)
 
+    def _look(self) -> Fleet:
+        """The verdicts; who ramps is looked up when they have changed, and not for each job."""
+        fleet = self._fleet()
+        if fleet is not self._seen:
+            self._seen, self._ramping = fleet, tuple(_who_ramps(fleet))
+        return fleet
 
-def _ramping(fleet: Fleet) -> Iterator[Target]:
+
+def _who_ramps(fleet: Fleet) -> Iterator[Target]:
     for provider, health in fleet.health.items():
         for model, each in health.models.items():
             if each.state is BreakerWord.RAMP:

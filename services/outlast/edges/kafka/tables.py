@@ -31,11 +31,12 @@ class HealthTable:
         self._build = build
         self._consumer: AIOKafkaConsumer | None = None
         self._health: dict[str, Health] = {}
+        self._fleet = Fleet({})
         self._watchers: list[Callable[[Health | None, Health], None]] = []
 
     def fleet(self) -> Fleet:
-        """What is known now."""
-        return Fleet(self._health)
+        """What is known now: the same object until a verdict comes."""
+        return self._fleet
 
     def sent(self, target: Target) -> None:
         """Nobody counts here what is sent."""
@@ -90,5 +91,6 @@ class HealthTable:
         if before is not None and health.epoch < before.epoch:
             return
         self._health[health.provider] = health
+        self._fleet = Fleet(dict(self._health))
         for watcher in self._watchers:
             watcher(before, health)
