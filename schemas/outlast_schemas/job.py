@@ -1,7 +1,9 @@
 """The unit of work: the client's request, byte for byte, and all that is known of it."""
 
 from dataclasses import dataclass
+from typing import Final
 
+from outlast_schemas.drafts import draft_of
 from outlast_schemas.headers import Headers
 from outlast_schemas.state import State
 
@@ -37,17 +39,31 @@ class Job:
     origin: Origin
     key: bytes | None = None
 
+    @classmethod
+    def read(
+        cls,
+        origin: Origin,
+        id: str,
+        key: bytes | None,
+        headers: Headers,
+        body: bytes,
+        state: State,
+    ) -> "Job":
+        """As the constructor does, in a third of its time: every move makes three."""
+        draft = _Draft()
+        draft.origin = origin
+        draft.id = id
+        draft.key = key
+        draft.headers = headers
+        draft.body = body
+        draft.state = state
+        draft.__class__ = cls
+        job: Job = draft
+        return job
+
     def with_state(self, state: State) -> "Job":
         """The same job, of which something else is known."""
-        # Spelt out: replace() takes twice as long, and this is every move's path.
-        return Job(
-            id=self.id,
-            body=self.body,
-            headers=self.headers,
-            state=state,
-            origin=self.origin,
-            key=self.key,
-        )
+        return Job.read(self.origin, self.id, self.key, self.headers, self.body, state)
 
     def header(self, name: str) -> str | None:
         """The header's text, of several the last; absent, null and undecodable: ``None``."""
@@ -58,3 +74,6 @@ class Job:
                 except UnicodeDecodeError:
                     return None
         return None
+
+
+_Draft: Final = draft_of(Job)

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from outlast_schemas.attempt import Attempt
+from outlast_schemas.drafts import draft_of
 from outlast_schemas.fields import array, count, mapping, optional_count, optional_text, text
 
 __all__ = ["KEPT_ATTEMPTS", "State"]
@@ -42,33 +43,45 @@ class State:
     attempts: tuple[Attempt, ...] = ()
     extra: Mapping[str, object] = field(default_factory=dict)
 
+    @classmethod
+    def begun(cls, accepted: int) -> "State":
+        """The state of a job of which nothing is known but when it was accepted."""
+        draft = _copied(_UNKNOWN)
+        draft.accepted = draft.deadline = accepted
+        return _frozen(draft)
+
     def routed(self, route: str, deadline: int) -> "State":
         """The state of a job that was admitted to this route until then."""
-        return self._but(route=route, deadline=deadline)
+        draft = _copied(self)
+        draft.route, draft.deadline = route, deadline
+        return _frozen(draft)
 
     def called(self, attempts: tuple[Attempt, ...], charged: int) -> "State":
         """The state after one more call; ``attempts`` are the latest, this one among them."""
-        return self._but(attempts=attempts, charged=charged, calls=self.calls + 1)
+        draft = _copied(self)
+        draft.attempts, draft.charged = attempts, charged
+        draft.calls += 1
+        return _frozen(draft)
 
     def appended(self, *, due: int | None, target: str | None) -> "State":
         """The state in the job's next record: one hop on, due then, for this target."""
-        return self._but(hop=self.hop + 1, due=due, target=target)
+        draft = _copied(self)
+        draft.hop += 1
+        draft.due, draft.target = due, target
+        return _frozen(draft)
 
     def deferred(self, avoid: Mapping[str, int]) -> "State":
         """The state after one more wait that spends nothing, then staying away from these too."""
-        return self._but(deferrals=self.deferrals + 1, avoid={**self.avoid, **avoid})
+        draft = _copied(self)
+        draft.deferrals += 1
+        draft.avoid = {**self.avoid, **avoid}
+        return _frozen(draft)
 
     def avoiding(self, avoid: Mapping[str, int]) -> "State":
         """The state of a job that stays away from exactly these."""
-        return self._but(avoid=avoid)
-
-    def _but(self, **changed: object) -> "State":
-        """As ``replace()`` does, in a third of its time: every job comes by here on each move."""
-        other = object.__new__(State)
-        for name in State.__slots__:
-            value = changed[name] if name in changed else getattr(self, name)
-            object.__setattr__(other, name, value)
-        return other
+        draft = _copied(self)
+        draft.avoid = avoid
+        return _frozen(draft)
 
     def to_json(self) -> dict[str, object]:
         """The object that is written, unknown fields included."""
@@ -90,28 +103,66 @@ class State:
         if self.avoid:
             fields["avoid"] = dict(self.avoid)
         fields["attempts"] = [attempt.to_json() for attempt in self.attempts]
-        return {**self.extra, **fields}
+        return {**self.extra, **fields} if self.extra else fields
 
     @classmethod
     def from_json(cls, fields: Mapping[str, object]) -> "State":
         """Read a state. Raises ``KeyError``, ``TypeError`` or ``ValueError`` on a misfit."""
-        return cls(
-            hop=count(fields["hop"]),
-            replays=count(fields["replays"]),
-            accepted=count(fields["accepted"]),
-            deadline=count(fields["deadline"]),
-            route=text(fields["route"]),
-            target=optional_text(fields.get("target")),
-            charged=count(fields["charged"]),
-            calls=count(fields["calls"]),
-            deferrals=count(fields["deferrals"]),
-            due=optional_count(fields.get("due")),
-            avoid={name: count(until) for name, until in mapping(fields.get("avoid", {})).items()},
-            attempts=tuple(Attempt.from_json(mapping(each)) for each in array(fields["attempts"]))[
-                -KEPT_ATTEMPTS:
-            ],
-            extra=_unknown(fields),
-        )
+        draft = _Draft()
+        draft.hop = count(fields["hop"])
+        draft.replays = count(fields["replays"])
+        draft.accepted = count(fields["accepted"])
+        draft.deadline = count(fields["deadline"])
+        draft.route = text(fields["route"])
+        draft.target = optional_text(fields.get("target"))
+        draft.charged = count(fields["charged"])
+        draft.calls = count(fields["calls"])
+        draft.deferrals = count(fields["deferrals"])
+        draft.due = optional_count(fields.get("due"))
+        draft.avoid = _avoided(fields)
+        draft.attempts = _attempts(fields)
+        draft.extra = _unknown(fields)
+        return _frozen(draft)
+
+
+_Draft: Final = draft_of(State)
+_UNKNOWN: Final = State(accepted=0, deadline=0, route="")
+
+
+def _copied(state: State) -> Any:
+    """A draft that says the same."""
+    draft = _Draft()
+    draft.accepted = state.accepted
+    draft.deadline = state.deadline
+    draft.route = state.route
+    draft.hop = state.hop
+    draft.replays = state.replays
+    draft.target = state.target
+    draft.charged = state.charged
+    draft.calls = state.calls
+    draft.deferrals = state.deferrals
+    draft.due = state.due
+    draft.avoid = state.avoid
+    draft.attempts = state.attempts
+    draft.extra = state.extra
+    return draft
+
+
+def _frozen(draft: Any) -> State:
+    draft.__class__ = State
+    state: State = draft
+    return state
+
+
+def _avoided(fields: Mapping[str, object]) -> dict[str, int]:
+    if "avoid" not in fields:
+        return {}
+    return {name: count(until) for name, until in mapping(fields["avoid"]).items()}
+
+
+def _attempts(fields: Mapping[str, object]) -> tuple[Attempt, ...]:
+    given = array(fields["attempts"])
+    return tuple([Attempt.from_json(mapping(each)) for each in given])[-KEPT_ATTEMPTS:]
 
 
 def _unknown(fields: Mapping[str, object]) -> dict[str, object]:

@@ -88,16 +88,19 @@ def admit(job: Job, body: object | Fault, catalogue: Catalogue) -> Admitted | Fa
     fault = _too_large(job, catalogue) or (body if isinstance(body, Fault) else None)
     if fault is not None:
         return fault
-    asked = terms(job.headers, catalogue)
+    found = _ours(job.headers)
+    if isinstance(found, Fault):
+        return found
+    asked = _terms(found, catalogue)
     if isinstance(asked, Fault):
         return asked
     shape = _fault_in_shape(body, asked.operation)
     if shape is not None:
         return shape
-    route = _route(job, cast(Mapping[str, object], body), catalogue)
+    route = _route(found, cast(Mapping[str, object], body), catalogue)
     if isinstance(route, Fault):
         return route
-    deadline = _deadline(job, catalogue.ttl_seconds(route))
+    deadline = _deadline(found, job.state.accepted, catalogue.ttl_seconds(route))
     if isinstance(deadline, Fault):
         return deadline
     return Admitted(job.with_state(job.state.routed(route.name, deadline)), route, asked)
@@ -105,20 +108,29 @@ def admit(job: Job, body: object | Fault, catalogue: Catalogue) -> Admitted | Fa
 
 def terms(headers: h.Headers, catalogue: Catalogue) -> Terms | Fault:
     """Read what the headers ask for; null values count as absent, meaningless ones are faults."""
+    found = _ours(headers)
+    return found if isinstance(found, Fault) else _terms(found, catalogue)
+
+
+def _ours(headers: h.Headers) -> dict[str, str] | Fault:
+    """The text of our headers, of several the last."""
     found: dict[str, str] = {}
     for name, value in headers:
         if value is None or not name.startswith(h.OURS):
             continue
         try:
-            found[name] = value.decode()
+            text = value.decode()
         except UnicodeDecodeError:
             return _bad(name, "it is not valid UTF-8")
-        if not found[name].strip():
+        if not text.strip():
             return _bad(name, "it is empty")
-    return _NOTHING_ASKED if found.keys().isdisjoint(_ASKING) else _read_terms(found, catalogue)
+        found[name] = text
+    return found
 
 
-def _read_terms(found: Mapping[str, str], catalogue: Catalogue) -> Terms | Fault:
+def _terms(found: Mapping[str, str], catalogue: Catalogue) -> Terms | Fault:
+    if _ASKING.isdisjoint(found):
+        return _NOTHING_ASKED
     if (operation := found.get(h.OPERATION, CHAT)) not in OPERATIONS:
         return _bad(h.OPERATION, f"it is one of {', '.join(OPERATIONS)}")
     if (ambiguous := found.get(h.ON_AMBIGUOUS)) is not None and ambiguous not in ON_AMBIGUOUS:
@@ -160,7 +172,9 @@ def _too_large(job: Job, catalogue: Catalogue) -> Fault | None:
             f"the body has {len(job.body):,} bytes; the limit is {catalogue.max_body_bytes:,} "
             "(kafka.max_body_bytes)",
         )
-    size = sum(len(name) + len(value or b"") for name, value in job.headers) + len(job.key or b"")
+    size = len(job.key or b"")
+    for name, value in job.headers:
+        size += len(name) + len(value or b"")
     if size > HEADER_ROOM:
         return Fault(
             Reason.TOO_LARGE, f"headers and key have {size:,} bytes; room is {HEADER_ROOM:,}"
@@ -169,7 +183,7 @@ def _too_large(job: Job, catalogue: Catalogue) -> Fault | None:
 
 
 def _fault_in_shape(body: object, operation: Operation) -> Fault | None:
-    if not isinstance(body, Mapping):
+    if not isinstance(body, dict):
         return Fault(Reason.BAD_REQUEST, "the body is JSON but not an object")
     model = body.get("model")
     if model is not None and not isinstance(model, str):
@@ -194,7 +208,7 @@ def _fault_in_messages(messages: object) -> Fault | None:
     if not isinstance(messages, list) or not messages:
         return Fault(Reason.BAD_REQUEST, "messages is not a list with at least one message")
     for number, message in enumerate(messages):
-        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             return Fault(Reason.BAD_REQUEST, f"messages[{number}] is not an object with a role")
         content = message.get("content")
         if content is not None and not isinstance(content, str | list):
@@ -204,8 +218,10 @@ def _fault_in_messages(messages: object) -> Fault | None:
     return None
 
 
-def _route(job: Job, body: Mapping[str, object], catalogue: Catalogue) -> Route | Fault:
-    asked = job.header(h.ROUTE)
+def _route(
+    found: Mapping[str, str], body: Mapping[str, object], catalogue: Catalogue
+) -> Route | Fault:
+    asked = found.get(h.ROUTE)
     named = catalogue.routes.get(asked) if asked is not None else None
     if asked is None:
         model = cast(str | None, body.get("model"))
@@ -221,14 +237,13 @@ def _route(job: Job, body: Mapping[str, object], catalogue: Catalogue) -> Route 
     )
 
 
-def _deadline(job: Job, ttl_seconds: float) -> int | Fault:
+def _deadline(found: Mapping[str, str], accepted: int, ttl_seconds: float) -> int | Fault:
     """Epoch ms; at the earliest 0, at the latest seven days after the job was accepted."""
-    instant, span = _instant(job.header(h.DEADLINE)), _span(job.header(h.TTL_SECONDS))
+    instant, span = _instant(found.get(h.DEADLINE)), _span(found.get(h.TTL_SECONDS))
     if isinstance(instant, Fault):
         return instant
     if isinstance(span, Fault):
         return span
-    accepted = job.state.accepted
     latest = accepted + MAX_TTL_SECONDS * 1000
     if instant is not None:
         return max(0, min(latest, instant))

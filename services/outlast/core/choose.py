@@ -1,6 +1,6 @@
 """Which target takes a job now: the one decision behind route, retry and park."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from outlast.core.capability import Operation, can, families_with
@@ -8,7 +8,18 @@ from outlast.core.policy import Catalogue, Provider, Route, Target
 from outlast_schemas.dead_letter import Reason
 from outlast_schemas.health import EVERY_MODEL, BreakerWord, Health
 
-__all__ = ["Choice", "Fleet", "Later", "NobodyUp", "Ramp", "Refuse", "Send", "choose", "eligible"]
+__all__ = [
+    "Choice",
+    "Fleet",
+    "Later",
+    "NobodyUp",
+    "Ramp",
+    "Refuse",
+    "Send",
+    "choose",
+    "eligible",
+    "is_eligible",
+]
 
 STALE_MS = 30_000
 """A verdict older than this counts as unknown, and unknown as closed."""
@@ -123,8 +134,11 @@ def choose(
         catalogue: the configured providers, for their jurisdictions and families.
         now: epoch ms, the broker's clock.
     """
-    somebody, due = False, list[int]()
-    for target in _eligible(route, operation, scope, catalogue):
+    somebody = False
+    due: list[int] = []
+    for target in route.targets:
+        if not is_eligible(target, route, operation, scope, catalogue):
+            continue
         somebody = True
         if fleet.may_send(target, now):
             until = max(avoided_until(target, avoid), _left_alone_until(target, route, fleet, now))
@@ -156,21 +170,25 @@ def eligible(
 
     Allowed is what both the job's scope and the route's own allow.
     """
-    return tuple(_eligible(route, operation, scope, catalogue))
+    return tuple(
+        [each for each in route.targets if is_eligible(each, route, operation, scope, catalogue)]
+    )
 
 
-def _eligible(
-    route: Route, operation: Operation, scope: frozenset[str] | None, catalogue: Catalogue
-) -> Iterator[Target]:
-    """One after the other: mostly the first is asked for, and no other."""
-    for target in route.targets:
-        provider = catalogue.providers.get(target.provider)
-        if (
-            provider is not None
-            and can(provider.family, operation)
-            and _allowed(provider, route, scope)
-        ):
-            yield target
+def is_eligible(
+    target: Target,
+    route: Route,
+    operation: Operation,
+    scope: frozenset[str] | None,
+    catalogue: Catalogue,
+) -> bool:
+    """Whether the job may go to this target of the route, and it can do what the job asks for."""
+    provider = catalogue.providers.get(target.provider)
+    return (
+        provider is not None
+        and can(provider.family, operation)
+        and _allowed(provider, route, scope)
+    )
 
 
 def _refused(

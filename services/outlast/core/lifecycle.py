@@ -123,6 +123,7 @@ class Expire:
 
 
 Decision = Ask | Wait | Park | Complete | SetAside | Expire
+_GOING_ON: Final = (Ask, Wait, Park)
 
 
 def records(
@@ -135,9 +136,9 @@ def records(
     match decision:
         case Ask(job, target):
             return (_hop(job, topics.work(target.provider), target=str(target), due=None),)
-        case Wait(job, due) if due >= job.state.deadline:
-            return (_hop(job, topics.parked, due=None),)
         case Wait(job, due):
+            if due >= job.state.deadline:
+                return (_hop(job, topics.parked, due=None),)
             return (_hop(job, topics.tier_for(due - now), due=due),)
         case Park(job):
             return (_hop(job, topics.parked, due=None),)
@@ -159,7 +160,7 @@ def records(
 
 def onward(decision: Decision, topics: Topics, catalogue: Catalogue, now: int) -> Hop | None:
     """The one record of a decision that only sends the job on; ``None`` where it ends."""
-    if not isinstance(decision, Ask | Wait | Park):
+    if not isinstance(decision, _GOING_ON):
         return None
     [hop] = records(decision, topics, catalogue, now)
     return hop if isinstance(hop, Hop) else None

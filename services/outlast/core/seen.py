@@ -6,7 +6,6 @@ both drops the second, as long as the first is remembered: in flight here, or do
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
@@ -29,10 +28,8 @@ class Sight(Enum):
     CONFLICT = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class _First:
-    place: Place
-    body: Hashable
+_First = tuple[Place, Hashable]
+"""Where a record stands, and what tells its body from others."""
 
 
 class Seen:
@@ -50,20 +47,20 @@ class Seen:
         body is a conflict. The same offset is never a copy of itself.
         """
         first = self._firsts.get(key)
-        if first is None or first.place == place:
-            self._remember(key, _First(place, body))
+        if first is None or first[0] == place:
+            self._remember(key, (place, body))
             return Sight.NEW
-        return Sight.COPY if first.body == body else Sight.CONFLICT
+        return Sight.COPY if first[1] == body else Sight.CONFLICT
 
     def is_first(self, key: Key, place: Place) -> bool:
         """Whether nothing else with its key is remembered."""
         first = self._firsts.get(key)
-        return first is None or first.place == place
+        return first is None or first[0] == place
 
     def forget(self, key: Key, place: Place) -> None:
         """An admission was given up unfinished: what comes next is no copy of it."""
         first = self._firsts.get(key)
-        if first is not None and first.place == place:
+        if first is not None and first[0] == place:
             del self._firsts[key]
 
     def _remember(self, key: Key, first: _First) -> None:

@@ -86,14 +86,8 @@ class Codec:
                 kept.append(pair)
         job_id, fault = self._id(found.get(h.ID), origin)
         state, misfit = self._state(record, found)
-        job = Job(
-            id=job_id,
-            body=record.value or b"",
-            headers=tuple(kept),
-            state=state,
-            origin=origin,
-            key=self._publisher_key(record, found),
-        )
+        key = self._publisher_key(record, found)
+        job = Job.read(origin, job_id, key, tuple(kept), record.value or b"", state)
         return Decoded(job, fault or misfit)
 
     def _state(self, record: Record, found: Mapping[str, bytes]) -> tuple[State, Fault | None]:
@@ -136,8 +130,9 @@ class Codec:
     def encode(self, outgoing: Outgoing, now: int) -> Encoded:
         """Write a record; ``now`` is epoch ms, for ``ce_time`` of a result."""
         match outgoing:
-            case Hop(topic, job):
-                return Encoded(topic, job.id.encode(), job.body, _job_headers(job))
+            case Hop():
+                job = outgoing.job
+                return Encoded(outgoing.topic, job.id.encode(), job.body, _job_headers(job))
             case DeadLetter():
                 return self._dead_letter(outgoing)
             case Result():
@@ -205,7 +200,7 @@ def _object(raw: bytes) -> Mapping[str, object]:
 
 
 def _begun(record: Record) -> State:
-    return State(accepted=record.timestamp, deadline=record.timestamp, route="")
+    return State.begun(record.timestamp)
 
 
 def _replayed(raw: bytes | None, fresh: State) -> State:
@@ -224,19 +219,17 @@ def _writable(raw: bytes) -> State:
     Unknown fields are kept, and what is nested deeply can be read but not written.
     """
     state = State.from_json(_object(raw))
-    if state.extra or any(attempt.extra for attempt in state.attempts):
+    if state.extra or (state.attempts and any(attempt.extra for attempt in state.attempts)):
         orjson.dumps(state.to_json())
     return state
 
 
 def _job_headers(job: Job) -> list[tuple[str, bytes | None]]:
-    kept = [pair for pair in job.headers if pair[0] != h.ID]
-    return [
-        (h.ID, job.id.encode()),
-        *kept,
-        *_key(job),
-        (h.STATE, orjson.dumps(job.state.to_json())),
-    ]
+    headers: list[tuple[str, bytes | None]] = [(h.ID, job.id.encode())]
+    headers += [pair for pair in job.headers if pair[0] != h.ID]
+    headers += _key(job)
+    headers.append((h.STATE, orjson.dumps(job.state.to_json())))
+    return headers
 
 
 def _trimmed(job: Job) -> Job:

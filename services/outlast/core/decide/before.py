@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from outlast.core.admission import Fault
-from outlast.core.choose import Later, NobodyUp, Refuse, Send, eligible
+from outlast.core.choose import Later, NobodyUp, Refuse, Send, is_eligible
 from outlast.core.decide.situation import (
     Situation,
     View,
@@ -114,9 +114,12 @@ def back_to_parking(job: Job, now: int) -> Park:
 
 def _addressed(job: Job, provider: str, situation: Situation) -> Target | None:
     """The target this pool was asked to call, if it is still one of the job's."""
-    s = situation
-    allowed = eligible(s.route, s.operation, s.scope, s.catalogue)
-    mine = [target for target in allowed if target.provider == provider]
-    return next((target for target in mine if str(target) == job.state.target), None) or (
-        mine[0] if mine and job.state.target is None else None
-    )
+    named, s = job.state.target, situation
+    for target in s.route.targets:
+        if (
+            target.provider == provider
+            and named in (None, str(target))
+            and is_eligible(target, s.route, s.operation, s.scope, s.catalogue)
+        ):
+            return target
+    return None
