@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from outlast.edges.codec import Encoded
 from outlast.edges.kafka import entrance as module
-from outlast.edges.kafka.entrance import WAITING, Entrance, partition_of
+from outlast.edges.kafka.entrance import WAITING, Entrance
+from outlast.edges.kafka.partitioner import partition_of
 from tests.stages.fakes import turns
 
 TOPIC = "outlast.retry.10s"

@@ -22,8 +22,8 @@ from outlast.edges.codec import Encoded
 from outlast.edges.kafka import entrance, private
 from outlast.edges.kafka import outbox as module
 from outlast.edges.kafka.connection import producer
-from outlast.edges.kafka.entrance import partition_of
 from outlast.edges.kafka.outbox import Outbox
+from outlast.edges.kafka.partitioner import partition_of
 from outlast.edges.kafka.scan import from_the_first, scan
 from outlast_schemas.dead_letter import Reason
 from outlast_schemas.job import Job

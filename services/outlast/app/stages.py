@@ -165,11 +165,15 @@ def add_work(parts: Parts, provider: Provider, key: str | None, most: int) -> No
 
     models = tuple(_models(parts, provider.name))
 
+    is_up = True
+
     def room() -> int:
-        return pool.room if pool.is_up(models) else HANDED_ON_IN_FLIGHT
+        nonlocal is_up  # looked at once for all that is dispatched together
+        is_up = pool.is_up(models)
+        return pool.room if is_up else HANDED_ON_IN_FLIGHT
 
     def onward(job: Job) -> Hop | None:
-        return None if pool.is_up(models) else work.goes_on(job, provider.name, ports)
+        return None if is_up else work.goes_on(job, provider.name, ports)
 
     moving = parts.add_feed(
         desk, (topic,), lambda job: work.work(job, provider.name, ports), room, onward=onward

@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.partitioner import murmur2
 
 from outlast.edges.codec import Encoded
 from outlast.edges.kafka import private
+from outlast.edges.kafka.partitioner import partition_of
 
 __all__ = ["Entrance"]
 
@@ -63,11 +63,6 @@ class Entrance:
             return None
         place = TopicPartition(record.topic, partition_of(record.key, partitions))
         return await private.append(producer, place, record.key, record.value, record.headers)
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """Where Kafka's own clients put a record of this key, and so every producer of ours."""
-    return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 def _partitions(producer: AIOKafkaProducer, topic: str) -> int:
