@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.admin import NewTopic
 from structlog.testing import capture_logs
 
 from outlast.core.lifecycle import Hop
 from outlast.core.progress import Progress
-from outlast.edges.kafka import moves, private
+from outlast.edges.kafka import entrance, moves, private
 from outlast_schemas.job import Job
 from tests.kafka.member import BOUND, Corner, Member, Stage, corner, until
 from tests.kafka.test_outbox import Desk, desk, mute, noise
@@ -25,7 +26,7 @@ class Way:
         self.seen: list[str] = []
         self.stays: set[str] = set()
         self.breaks: set[str] = set()
-        self.narrow: set[str] = set()
+        self.elsewhere: dict[str, str] = {}
         self._out, self._name = out, name
 
     def __call__(self, job: Job) -> Hop | None:
@@ -34,13 +35,13 @@ class Way:
             raise ZeroDivisionError
         if job.id in self.stays:
             return None
-        return Hop(self._out.topic("tiny" if job.id in self.narrow else self._name), job)
+        return Hop(self._out.topic(self.elsewhere.get(job.id, self._name)), job)
 
 
 async def joined(
     here: Corner, out: Desk, way: Way, stage: Stage, instance: str = "host-0"
 ) -> Member:
-    for name in ("wide", "tiny"):  # what its client does not know yet goes one by one
+    for name in ("wide", "tiny"):  # which its client would have to hear of first
         await out.built[-1].partitions_for(out.topic(name))
     return await here.join(stage, onward=way, send_all=out.outbox.send_all, instance=instance)
 
@@ -97,7 +98,7 @@ async def test_more_than_a_batch_moves_once_each_from_all_partitions(
 async def test_what_is_refused_holds_up_no_other_and_goes_on_when_it_may(kafka: str) -> None:
     async with desk(kafka) as out, corner(kafka) as here:
         way = Way(out)
-        way.narrow = {"b"}
+        way.elsewhere = {"b": "tiny"}
         member = await joined(here, out, way, Stage())
         await here.publish("a")
         await here.publish("b", body=noise(2_000))
@@ -140,7 +141,24 @@ async def test_what_does_not_fit_is_set_aside_and_the_others_go_on(kafka: str) -
         assert [reason.value for reason in out.outbox.written.dead_letters] == ["too_large"]
 
 
-async def test_what_goes_to_a_topic_that_the_client_does_not_know_yet_goes_one_by_one(
+async def test_a_topic_that_is_missing_holds_up_its_own_records_only(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entrance, "UNKNOWN_SECONDS", 0.5)
+    async with desk(kafka) as out, corner(kafka) as here:
+        way = Way(out)
+        way.elsewhere = {"b": "missing"}
+        await here.publish_all([("a", 0), ("b", 0), ("c", 0)])
+        await joined(here, out, way, Stage())
+        await here.until_committed(Progress(1, 3, (1,)))
+        await until(lambda: out.outbox.is_blocked)
+        await out.where.admin.create_topics([NewTopic(out.topic("missing"), 1, 1)])
+        await here.until_committed(Progress(3, 3))
+
+        assert (await keys(out), await keys(out, "missing")) == (Counter("ac"), Counter("b"))
+
+
+async def test_what_goes_to_a_topic_that_the_client_does_not_know_yet_waits_for_the_news(
     kafka: str,
 ) -> None:
     async with desk(kafka) as out, corner(kafka) as here:

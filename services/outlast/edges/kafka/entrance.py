@@ -51,16 +51,13 @@ class Entrance:
         async with timeout(UNKNOWN_SECONDS):
             return await _sent(producer, record, None)
 
-    async def enter_among(
-        self, producer: AIOKafkaProducer, record: Encoded
-    ) -> "Future[Any] | None":
+    async def enter_among(self, producer: AIOKafkaProducer, record: Encoded) -> "Future[Any]":
         """As :meth:`enter`, for one of many that one task hands over: it waits for room alone.
 
-        ``None`` while the client does not know the topic. Raises ``KafkaError`` when the producer
-        does not take it.
+        Raises as that does.
         """
         if not (partitions := _partitions(producer, record.topic)):
-            return None
+            return await self.enter(producer, record)
         place = TopicPartition(record.topic, partition_of(record.key, partitions))
         return await private.append(producer, place, record.key, record.value, record.headers)
 

@@ -162,7 +162,7 @@ class Outbox:
             try:
                 fits = self._fits(encoded)
                 ack = await self._entrance.enter_among(producer, encoded) if fits else None
-            except KafkaError as error:
+            except (KafkaError, TimeoutError) as error:
                 self._said.error("outbox.not_taken", hop.topic, error)
                 ack = None
             if ack is None:
