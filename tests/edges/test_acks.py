@@ -1,6 +1,7 @@
 """An answer that nobody waits for any more still comes; of many each is told as it comes."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -94,3 +95,18 @@ async def test_who_waits_no_more_may_have_another_told_of_what_comes_late() -> N
     await turns()
 
     assert (told, late) == ([], [0])
+
+
+async def test_a_bug_in_who_is_told_keeps_nobody_waiting() -> None:
+    heard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+    moves: dict[int, str] = {}
+    acks, ack = Acks(lambda n, _: moves.__delitem__(n)), an_ack()
+    acks.expect(0, ack)
+    waiting = asyncio.create_task(acks.all())
+    await turns()
+    ack.set_result("written")
+    await waiting
+    asyncio.get_running_loop().set_exception_handler(None)
+
+    assert [type(each["exception"]) for each in heard] == [KeyError]

@@ -46,9 +46,11 @@ class Acks:
 
     def _came(self, n: int, ack: "Future[Any]") -> None:
         self.open.discard(n)
-        self.told(n, ack)
-        if self._all is not None and not self.open and not self._all.done():
-            self._all.set_result(None)
+        try:
+            self.told(n, ack)
+        finally:  # a bug there must not keep who waits for ever
+            if self._all is not None and not self.open and not self._all.done():
+                self._all.set_result(None)
 
     async def all(self) -> None:
         """Return when each is answered."""
