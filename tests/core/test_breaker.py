@@ -1,6 +1,7 @@
 """A breaker opens only on evidence, asks one prober at a time, and closes step by step."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, Final
 
 import pytest
@@ -8,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from outlast.core.breaker import ANSWERED, REACHED, Breaker, BreakerPolicy, ProviderBreaker
+from outlast.core.breaker import (
+    ANSWERED,
+    REACHED,
+    Breaker,
+    BreakerPolicy,
+    Evidence,
+    ProviderBreaker,
+)
+from outlast.core.decide.after import BACKOFF_LEAST_MS
 from outlast_schemas.attempt import VerdictWord
 from outlast_schemas.health import EVERY_MODEL, BreakerWord, Health
 from outlast_schemas.vitals import Vitals, Window
@@ -34,13 +43,14 @@ def seen(
     probe: VerdictWord | None = None,
     probe_of: str | None = "flash",
     note: str | None = None,
+    at: int = NOW,
     **counts: Any,
 ) -> Vitals:
     """What a worker saw of one model."""
     return Vitals(
         provider="deepseek",
         worker=worker,
-        at=NOW,
+        at=at,
         limit=limit,
         probe=probe,
         probe_of=probe_of if probe is not None else None,
@@ -201,6 +211,133 @@ def test_a_few_refusals_over_a_long_time_are_no_outage() -> None:
         breaker = after(seen(throttled=1), breaker=breaker, now=NOW + minute * 60_000)
 
     assert state(breaker) is W.CLOSED
+
+
+# --- where few calls are made ---------------------------------------------------------------
+
+
+def told(*windows: tuple[int, Vitals], breaker: ProviderBreaker = CLOSED) -> ProviderBreaker:
+    """The breakers once each was told, and heard, so many ms from the beginning."""
+    for ms, window in windows:
+        breaker = after(replace(window, at=NOW + ms), breaker=breaker, now=NOW + ms)
+    return breaker
+
+
+ONE: Final = seen(failures=1)
+LIMIT: Final = seen(throttled=1)
+LIMITED: Final = [(ms, LIMIT) for ms in range(10_000, 40_001, 5_000)]
+
+
+@pytest.mark.parametrize(
+    ("windows", "expected"),
+    [
+        # one call a second, and nobody is served
+        ([(0, ONE), (1_000, ONE)], W.CLOSED),
+        ([(0, ONE), (1_000, ONE), (2_000, ONE)], W.OPEN),
+        ([(0, ONE), (1_000, seen("w2", failures=1)), (2_000, seen("w3", failures=1))], W.OPEN),
+        # a burst is one accident, until it goes on
+        ([(0, seen(failures=3))], W.CLOSED),
+        ([(0, seen(failures=2)), (499, ONE)], W.CLOSED),
+        ([(0, seen(failures=2)), (500, ONE)], W.OPEN),
+        ([(0, seen(failures=4)), (500, ONE)], W.OPEN),
+        # a job that comes again may be what is between them
+        ([(0, ONE), (1_999, ONE), (3_998, ONE)], W.OPEN),
+        ([(0, ONE), (2_000, ONE), (2_500, ONE)], W.CLOSED),
+        ([(0, ONE), (1_000, ONE), (3_000, ONE)], W.CLOSED),
+        ([(0, ONE), (2_000, ONE), (3_000, ONE), (4_000, ONE)], W.OPEN),
+        # whoever was served just before the last, or finds fault with a job, is well
+        ([(0, seen(succeeded=1)), (300, ONE), (600, ONE), (999, ONE)], W.CLOSED),
+        ([(0, seen(succeeded=1)), (300, ONE), (600, ONE), (1_000, ONE)], W.OPEN),
+        ([(0, ONE), (1_001, seen(answered=1)), (1_500, ONE), (2_000, ONE)], W.CLOSED),
+        ([(0, ONE), (500, seen(answered=1)), (1_000, ONE), (1_500, ONE)], W.OPEN),
+        ([(0, ONE), (1_000, ONE), (1_500, seen(succeeded=1)), (2_000, ONE)], W.CLOSED),
+        # a limit is no outage, and hides none
+        ([(ms, seen(throttled=1)) for ms in range(0, 9_000, 500)], W.CLOSED),
+        ([(0, ONE), (500, seen(throttled=9)), (1_000, ONE), (1_500, ONE)], W.OPEN),
+        (
+            [(0, ONE), (1_000, ONE), (1_200, seen(answered=1)), (2_000, ONE), (9_000, LIMIT)],
+            W.CLOSED,
+        ),
+        # what is half a minute old is forgotten, though the row goes on
+        ([*((ms, ONE) for ms in (0, 3_000, 6_000)), *LIMITED], W.CLOSED),
+        ([*((ms, ONE) for ms in (0, 3_000, 6_000)), *LIMITED, (40_600, ONE)], W.CLOSED),
+        ([(0, ONE), *LIMITED, (40_600, ONE), (41_200, ONE)], W.CLOSED),
+        # connections too, though the whole was served too much for them
+        ([(0, seen(succeeded=4)), *((ms, unreached(1)) for ms in (1_100, 1_500, 1_900))], W.OPEN),
+        # one worker's own trouble
+        ([(0, seen("w2", succeeded=9)), (1_100, ONE), (1_500, ONE), (2_000, ONE)], W.CLOSED),
+    ],
+)
+def test_where_few_calls_are_made_few_failures_are_enough(
+    windows: list[tuple[int, Vitals]], expected: BreakerWord
+) -> None:
+    found = told(*windows)
+
+    assert state(found) is expected
+    assert state(found, EVERY_MODEL) is W.CLOSED
+
+
+def test_the_verdict_says_that_few_were_enough() -> None:
+    opened = told(*((ms, seen(failures=1, note="503")) for ms in (0, 1_000, 2_000)))
+
+    assert opened.breakers["flash"].evidence == "3 failures in a row, none served; the last: 503"
+
+
+def test_of_what_is_heard_late_and_at_once_it_counts_when_it_was_told() -> None:
+    """Four seconds lie between the calls of one job, though the owner hears of them together."""
+    late = [seen(failures=1, at=NOW + ms) for ms in (0, 4_000, 8_000)]
+    soon = [seen(failures=1, at=NOW + ms) for ms in (0, 1_000, 2_000)]
+
+    assert state(after(*late, now=NOW + 9_000)) is W.CLOSED
+    assert state(after(*soon, now=NOW + 9_000)) is W.OPEN
+
+
+def test_few_failures_are_not_enough_for_a_worker_alone() -> None:
+    """It would leave, where the others find the provider well."""
+    alone = Evidence()
+    for ms in (0, 1_000, 2_000):
+        alone = alone.saw("w1", a_window(failures=1), NOW + ms)
+
+    assert alone.why(NOW + 2_000) is None
+    assert alone.why_few(NOW + 2_000) == "3 failures in a row, none served"
+
+
+def test_who_falls_again_on_few_failures_has_a_setback_more() -> None:
+    closed = after(seen(succeeded=4), breaker=a_ramp("w1", permits=4))
+    fell = told((0, ONE), (1_000, ONE), (2_000, ONE), breaker=closed)
+
+    assert (state(fell), fell.breakers["flash"].setbacks) == (W.OPEN, 1)
+
+
+WINDOW_MS: Final = 1_000
+"""So long after it ended at most a call is told."""
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 4_000),  # from its last call, how much longer than it must, it waits
+            st.one_of(st.none(), st.integers(0, 4_000)),  # a second call at once, if it asks for it
+            st.integers(0, WINDOW_MS),
+            st.integers(0, 9_000),  # how late the owner is
+        ),
+        max_size=12,
+    )
+)
+def test_one_job_alone_is_never_so_few(rounds: list[tuple[int, int | None, int, int]]) -> None:
+    """It comes again and again to a provider that is well, and that nobody else calls."""
+    policy = replace(POLICY, failures_in_a_row=2**31)
+    ended, heard, tick, breaker = NOW, NOW, 0, CLOSED
+    for longer, again, early, late in rounds:
+        ended, tick = ended + BACKOFF_LEAST_MS + longer, early
+        for wait in (0,) if again is None else (0, again):
+            ended += wait
+            # Its window is told with the worker's next tick, or sooner.
+            at = ended + min(tick, WINDOW_MS)
+            heard = max(heard, at + late)
+            breaker = breaker.saw(seen(failures=1, at=at), heard, policy)
+
+        assert state(breaker) is W.CLOSED
 
 
 def test_one_model_goes_down_alone() -> None:
@@ -783,20 +920,28 @@ class Provider(RuleBasedStateMachine):
         self.breaker = self.before = CLOSED
         self.last: Vitals | None = None
         self.history: list[Window] = []
+        self.told: list[Vitals] = []
 
     def _step(self, breaker: ProviderBreaker, vitals: Vitals | None) -> None:
         self.before, self.breaker, self.last = self.breaker, breaker, vitals
         if vitals is not None:
             self.history += vitals.models.values()
+            self.told.append(vitals)
 
     @rule(worker=workers, models=st.dictionaries(st.sampled_from(MODELS), windows(), max_size=2))
     def calls_end(self, worker: str, models: dict[str, Window]) -> None:
-        vitals = replace(seen(worker), models=models)
+        vitals = replace(seen(worker, at=self.now), models=models)
         self._step(self.breaker.saw(vitals, self.now), vitals)
 
     @rule(worker=workers, model=st.sampled_from(MODELS), count=st.integers(1, 9))
     def all_is_well(self, worker: str, model: str, count: int) -> None:
-        vitals = seen(worker, model=model, succeeded=count)
+        vitals = seen(worker, model=model, succeeded=count, at=self.now)
+        self._step(self.breaker.saw(vitals, self.now), vitals)
+
+    @rule(worker=workers, model=st.sampled_from(MODELS), wait=st.sampled_from((300, 1_000, 2_000)))
+    def a_single_call_fails(self, worker: str, model: str, wait: int) -> None:
+        self.now += wait
+        vitals = seen(worker, model=model, failures=1, at=self.now)
         self._step(self.breaker.saw(vitals, self.now), vitals)
 
     @rule(
@@ -805,7 +950,7 @@ class Provider(RuleBasedStateMachine):
         of=st.sampled_from((None, EVERY_MODEL, *MODELS)),
     )
     def some_probe_ends(self, worker: str, verdict: VerdictWord, of: str | None) -> None:
-        vitals = seen(worker, probe=verdict, probe_of=of)
+        vitals = seen(worker, probe=verdict, probe_of=of, at=self.now)
         self._step(self.breaker.saw(vitals, self.now), vitals)
 
     @precondition(lambda self: any(each.is_probing for each in self.breaker.breakers.values()))
@@ -816,7 +961,7 @@ class Provider(RuleBasedStateMachine):
             for model, each in self.breaker.breakers.items()
             if each.is_probing
         )
-        vitals = seen(prober, probe=verdict, probe_of=model)
+        vitals = seen(prober, probe=verdict, probe_of=model, at=self.now)
         self._step(self.breaker.saw(vitals, self.now), vitals)
 
     @rule(ms=st.sampled_from((0, 100, 1_000, 5_000, 15_000, 40_000)), roll=rolls)
@@ -881,6 +1026,21 @@ class Provider(RuleBasedStateMachine):
             assert now_.evidence
             if model == EVERY_MODEL:
                 assert sum(each.unreached + each.blocked for each in self.history) >= 2
+
+    @invariant()
+    def few_failures_open_it_only_when_they_are_of_two_jobs_and_none_is_served(self) -> None:
+        for model, was, now_ in self._moves():
+            opened = was.state is W.CLOSED and now_.state is W.OPEN
+            if not opened or "none served" not in now_.evidence:
+                continue
+            windows = [(each.at, each.models[model]) for each in self.told if model in each.models]
+            recent = [window for at, window in windows if self.now - at < POLICY.few_quiet_ms]
+            failed = [at for at, window in windows for _ in range(window.failures)]
+            row = failed[-POLICY.few_in_a_row :]
+
+            assert not any(each.succeeded or each.answered for each in recent)
+            assert POLICY.few_least_ms <= row[-1] - row[0]
+            assert max(late - early for early, late in pairwise(row)) < POLICY.few_apart_ms
 
     @invariant()
     def it_closes_only_after_the_last_step_of_a_ramp(self) -> None:

@@ -1,6 +1,8 @@
 """What speaks against a provider just now, from what its workers saw."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice, pairwise
 from typing import Final
 
 from outlast.core.breaker.policy import DEFAULT, BreakerPolicy
@@ -14,7 +16,10 @@ SURE: Final = 0.98
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
+    """A window, when it was heard, and when its worker told it: who is late hears many at once."""
+
     at: int
+    told: int
     worker: str
     window: Window
 
@@ -35,9 +40,15 @@ class Evidence:
     note: str | None = None
 
     def saw(
-        self, worker: str, window: Window, now: int, policy: BreakerPolicy = DEFAULT
+        self,
+        worker: str,
+        window: Window,
+        now: int,
+        policy: BreakerPolicy = DEFAULT,
+        *,
+        told: int | None = None,
     ) -> "Evidence":
-        """Add one worker's window."""
+        """Add one worker's window, which it ``told`` (epoch ms) just now unless said otherwise."""
         if not window.calls and not window.overdue:
             return self
         since = now - policy.window_ms
@@ -49,7 +60,7 @@ class Evidence:
             known = replace(known, throttled=0, throttled_since=None)
         return replace(
             known._counted(window, now),
-            seen=(*kept, _Seen(now, worker, window)),
+            seen=(*kept, _Seen(now, now if told is None else told, worker, window)),
             note=window.note or self.note,
         )
 
@@ -84,6 +95,19 @@ class Evidence:
     def why(self, now: int, policy: BreakerPolicy = DEFAULT) -> str | None:
         """What opens the breaker, in a line; ``None`` while nothing does."""
         found = self._whole(now, policy) if self.is_whole else self._model(now, policy)
+        return self._believed(found, now, policy)
+
+    def why_few(self, now: int, policy: BreakerPolicy = DEFAULT) -> str | None:
+        """What opens it where few calls are made; only who hears all workers may go by that.
+
+        Three failures in a row are no proof, and a mistake costs one probe. For a worker alone it
+        would cost more: one that finds down what the others find well leaves.
+        """
+        if self.is_whole or not self._is_few(policy):
+            return None
+        return self._believed(f"{self.in_a_row} failures in a row, none served", now, policy)
+
+    def _believed(self, found: str | None, now: int, policy: BreakerPolicy) -> str | None:
         if found is None or self._one_alone(now, policy):
             return None
         return f"{found}; the last: {self.note}" if self.note else found
@@ -110,6 +134,23 @@ class Evidence:
             return False
         since = now - policy.row_ms
         return self.in_a_row >= sum(each.window.succeeded for each in self.seen if each.at > since)
+
+    def _is_few(self, policy: BreakerPolicy) -> bool:
+        """Whether enough of different jobs failed for a while, and nothing else was heard."""
+        last = self.seen[-1].told
+        fresh = (each.window for each in self.seen if last - each.told < policy.few_quiet_ms)
+        if self.in_a_row < policy.few_in_a_row or any(w.succeeded or w.answered for w in fresh):
+            return False
+        row = (last, *islice(self._failures_told(), policy.few_in_a_row))
+        if len(row) <= policy.few_in_a_row:
+            return False  # the first of them are half a minute old
+        if any(late - early >= policy.few_apart_ms for late, early in pairwise(row)):
+            return False  # all may be of one job, that came again
+        return last - row[-1] >= policy.few_least_ms
+
+    def _failures_told(self) -> Iterator[int]:
+        """When each failure was told, the latest first."""
+        return (each.told for each in reversed(self.seen) for _ in range(each.window.failures))
 
     def _rates(self, policy: BreakerPolicy) -> str | None:
         judged = failed = slow = 0

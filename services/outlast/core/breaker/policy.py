@@ -33,6 +33,13 @@ class BreakerPolicy:
     half a minute asks twice in a minute, and those behind who asks must not wait long. For a
     step of a ramp it takes ``ramp_throttled``.
 
+    Where few calls are made the first jobs would start over before so many have failed: there
+    ``few_in_a_row`` are enough for the fleet, when nobody was served or told of a fault of its own
+    for ``few_quiet_ms``. It takes two jobs, though no window tells whose call it was: no two
+    of the failures in a row were told ``few_apart_ms`` apart, and a job that has tried all
+    stays away for at least that and the second that a window takes. And it takes two moments,
+    ``few_least_ms`` apart: a connection that breaks may take several calls with it.
+
     ``doubt``: what one worker alone saw opens nothing when the others' successes would be a
     coincidence less likely than this. What one has tripped over by itself opens it too, unless
     another was served within ``disproof_ms``; an owner that is new listens for ``listen_ms`` first.
@@ -50,6 +57,10 @@ class BreakerPolicy:
     failures_in_a_row: int = 5
     unreached_in_a_row: int = 3
     row_ms: int = 2_000
+    few_in_a_row: int = 3
+    few_quiet_ms: int = 1_000
+    few_apart_ms: int = 2_000
+    few_least_ms: int = 500
     failure_rate: float = 0.25
     slow_rate: float = 0.5
     enough_calls: int = 40

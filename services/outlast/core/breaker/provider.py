@@ -123,11 +123,11 @@ class ProviderBreaker:
     ) -> "ProviderBreaker":
         """A closed breaker looks at the evidence."""
         known = self.evidence.get(model) or Evidence(is_whole=model == EVERY_MODEL)
-        found = known.saw(vitals.worker, window, now, policy)
+        found = known.saw(vitals.worker, window, now, policy, told=vitals.at)
         if found is known:
             return self
         seen = replace(self, evidence={**self.evidence, model: found})
-        why = found.why(now, policy)
+        why = found.why(now, policy) or found.why_few(now, policy)
         if why is None:
             return seen
         return seen._with(model, seen._of(model).opened(why, now, policy))._forgot(model)
