@@ -11,8 +11,9 @@ from typing import Final
 import pytest
 import structlog
 
-from deploy.kafka.broker import Broker, free_port
+from deploy.kafka.broker import free_port
 from outlast.edges.logs import LIBRARIES
+from tests.kafka.brokers import passing
 
 KAFKA: Final = "OUTLAST_TESTS_KAFKA"
 """Bootstrap servers of a broker that runs already: a session inside a test shares the outer one."""
@@ -38,5 +39,5 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield running
         return
     directory: Path = tmp_path_factory.mktemp("kafka")
-    with Broker(directory, port=free_port(count=2)) as broker:
+    with passing(directory, port=free_port(count=2)) as broker:
         yield broker.bootstrap_servers

@@ -22,6 +22,8 @@ from tests.bench.figures import cpu_seconds, waited_seconds
 from tests.e2e.scene import Process, Scene
 
 PARTITIONS: Final = 12
+TOPICS: Final = f"partitions = {PARTITIONS}"
+"""What a scene's configuration has to say of them."""
 POLL_SECONDS: Final = 0.05
 DAY_MS: Final = 86_400_000
 

@@ -16,7 +16,7 @@ import pytest
 
 from outlast_schemas.health import BreakerWord
 from tests.bench.backend import started
-from tests.bench.backlog import Ledger, bodies, ledger, numbers
+from tests.bench.backlog import TOPICS, Ledger, bodies, ledger, numbers
 from tests.bench.figures import asked, show, spread
 from tests.e2e.scene import Process, Scene, scene
 
@@ -79,7 +79,9 @@ async def test_a_backlog_on_its_way_to_an_alternate_against_bare_loops(
             place = tmp_path / f"{number}-{name}"
             place.mkdir()
             async with (
-                scene(place, kafka, ("deepseek", "openai"), concurrency=1_000) as world,
+                scene(
+                    place, kafka, ("deepseek", "openai"), concurrency=1_000, topics=TOPICS
+                ) as world,
                 ledger(world) as book,
             ):
                 rates[name].append(await way(world, book))

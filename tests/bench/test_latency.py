@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer
 from outlast.edges.kafka.connection import groupless_consumer, producer
 from outlast_schemas.headers import ATTEMPTS, SUBJECT
 from tests.bench.backend import provider
-from tests.bench.backlog import bodies, ledger
+from tests.bench.backlog import TOPICS, bodies, ledger
 from tests.bench.bare_hop import bare_hops
 from tests.bench.figures import asked, cpu_seconds, show, spread, waited_seconds
 from tests.e2e.scene import Scene, scene
@@ -91,7 +91,9 @@ async def test_latency_added_at_200_jobs_a_second(
 ) -> None:
     published = Published()
     async with (
-        scene(tmp_path, kafka, ("deepseek",), concurrency=1_000, clocks=CLOCKS) as world,
+        scene(
+            tmp_path, kafka, ("deepseek",), concurrency=1_000, clocks=CLOCKS, topics=TOPICS
+        ) as world,
         ledger(world) as book,
         provider(world, 0.1, 0.5),
         bare_hops(world, await book.bare_topic()) as hops,

@@ -10,7 +10,7 @@ import pytest
 
 from outlast_schemas.health import BreakerWord
 from tests.bench.backend import started
-from tests.bench.backlog import Ledger, Sample, bodies, ledger, numbers
+from tests.bench.backlog import TOPICS, Ledger, Sample, bodies, ledger, numbers
 from tests.bench.figures import asked, show, spread
 from tests.e2e.scene import Process, Scene, scene
 
@@ -74,7 +74,7 @@ async def test_moves_against_a_bare_loop(
         place = tmp_path / str(number)
         place.mkdir()
         async with (
-            scene(place, kafka, ("deepseek", "openai"), concurrency=1_000) as world,
+            scene(place, kafka, ("deepseek", "openai"), concurrency=1_000, topics=TOPICS) as world,
             ledger(world) as book,
         ):
             rounds.append(await a_round(world, book))

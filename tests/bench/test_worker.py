@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from tests.bench.backend import provider, started
-from tests.bench.backlog import Ledger, Sample, bodies, ledger
+from tests.bench.backlog import TOPICS, Ledger, Sample, bodies, ledger
 from tests.bench.figures import asked, memory_mb, show, spread
 from tests.e2e.scene import Process, Scene, scene
 
@@ -76,7 +76,7 @@ async def a_round(directory: Path, kafka: str, load: Load) -> tuple[Cost, Cost]:
     """The same jobs by the bare loop and by Outlast."""
     limits = {"concurrency": load.in_flight, "clocks": CLOCKS}
     async with (
-        scene(directory, kafka, ("deepseek",), **limits) as world,  # type: ignore[arg-type]
+        scene(directory, kafka, ("deepseek",), topics=TOPICS, **limits) as world,  # type: ignore[arg-type]
         ledger(world) as book,
     ):
         await book.send_to_work(bodies(load.jobs, load.body_bytes))

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,9 +98,11 @@ def running(
     base = {name: first + 3 * number for number, name in enumerate(names)}
     started: list[subprocess.Popen[bytes]] = []
     try:
-        for name in names:
-            settings = configured(directory / name, name, environ, base)
-            started.append(started_from(settings))
+        with ThreadPoolExecutor(count) as pool:
+            several = pool.map(
+                lambda name: configured(directory / name, name, environ, base), names
+            )
+            started += map(started_from, list(several))
         there = zip(base.values(), started, strict=True)
         yield {name: Running(*each) for name, each in zip(names, there, strict=True)}
     finally:

@@ -51,7 +51,7 @@ async def test_the_demo_outlives_an_outage_and_accounts_for_every_job(kafka: str
 async def test_the_drill_says_the_same_to_programs(kafka: str) -> None:
     code, said = await run(
         *(sys.executable, "-m", "outlast.cli", "drill", "outage", "--bootstrap-servers", kafka),
-        *("--jobs", "120", "--seconds", "25", "--json"),
+        *("--jobs", "120", "--seconds", "20", "--json"),
         together=False,
         OUTLAST_LOG="json",
         OUTLAST_KAFKA__PREFIX="somebody-elses",

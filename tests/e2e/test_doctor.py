@@ -124,7 +124,7 @@ async def test_what_is_configured_wrong_is_found(tmp_path: Path, kafka: str) -> 
         text = world.config.read_text()
         text = text.replace('api_key_env = "OPENAI_API_KEY"', f'api_key_file = "{key}"')
         text = text.replace('"DEEPSEEK_API_KEY"', '"NOT_SET_ANYWHERE"')
-        text = text.replace("concurrency = 100", "concurrency = 5", 1)
+        text = text.replace("concurrency = 100", "concurrency = 3", 1)
         world.config.write_text(text)
         code, report, _ = await examined(world)
 

@@ -13,7 +13,7 @@ from outlast.drill.scenarios import SCENARIOS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 
-SHORT: Final = {"outage-one": 20}
+SHORT: Final = {"outage-one": 10}
 """Seconds of trouble with which it still shows what it is for."""
 
 

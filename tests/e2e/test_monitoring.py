@@ -119,7 +119,7 @@ async def test_a_process_tells_how_it_is_from_its_start_to_its_end(
     assert told["outlast_dead_letters_total", "not_json"] == 1
     assert told["outlast_dead_letters_total", "job_rejected"] == 0
     assert told["outlast_results_total", "dead_lettered"] == 1
-    assert told["outlast_partitions", "route"] == 12
+    assert told["outlast_partitions", "route"] == 4
     assert told["outlast_attempts_total", "deepseek-flash", "deepseek", "succeeded"] == 20
     assert told["outlast_attempt_duration_seconds_count", "deepseek-flash", "deepseek"] == 20
     assert told["outlast_attempt_duration_seconds_sum", "deepseek-flash", "deepseek"] >= 20 * 0.05

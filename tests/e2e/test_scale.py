@@ -62,7 +62,12 @@ async def test_three_processes_share_a_pool_up_to_its_limit(tmp_path: Path, kafk
     """
     slow = Behaviour(latency_seconds=1.0)
     async with scene(
-        tmp_path, kafka, behaviour=slow, concurrency=60, clocks="idle_seconds = 60"
+        tmp_path,
+        kafka,
+        behaviour=slow,
+        concurrency=60,
+        clocks="idle_seconds = 60",
+        topics="partitions = 12",
     ) as world:
         deepseek, openai = world.simulators["deepseek"], world.simulators["openai"]
         for stage in ("route", "retry"):
@@ -70,7 +75,7 @@ async def test_three_processes_share_a_pool_up_to_its_limit(tmp_path: Path, kafk
         beside = await (
             await world.start("work", "--provider", "openai", "--max-in-flight", "10")
         ).ready()
-        await world.publish(*(f"job {number}" for number in range(900)))
+        await world.publish(*(f"job {number}" for number in range(700)))
         await world.publish(*(f"job {number}" for number in range(150)), model=OPENAI)
         most: list[int] = []
         for _ in range(3):
@@ -79,7 +84,7 @@ async def test_three_processes_share_a_pool_up_to_its_limit(tmp_path: Path, kafk
             await (await world.start(*pool)).ready()
             await in_flight_reaches(deepseek, 20 * (len(most) + 1))
             most.append(deepseek.counters.max_in_flight)
-        ended = await world.results(1_050)
+        ended = await world.results(850)
 
     assert most == [20, 40, 60]
     assert deepseek.counters.max_in_flight == 60
@@ -94,7 +99,10 @@ async def test_processes_without_a_bound_of_their_own_split_the_limit(
 ) -> None:
     """Three owners of 12 partitions and 30 permits: never 31 calls."""
     slow = Behaviour(latency_seconds=0.5)
-    async with scene(tmp_path, kafka, ("deepseek",), behaviour=slow, concurrency=30) as world:
+    twelve = "partitions = 12"
+    async with scene(
+        tmp_path, kafka, ("deepseek",), behaviour=slow, concurrency=30, topics=twelve
+    ) as world:
         deepseek = world.simulators["deepseek"]
         for arguments in (("route",), ("retry",), *[("work", "--provider", "deepseek")] * 3):
             await (await world.start(*arguments)).ready()
@@ -123,18 +131,18 @@ async def test_a_worker_beside_all_stages_shares_the_pool(tmp_path: Path, kafka:
 async def test_more_parked_jobs_than_one_commit_can_list_all_leave(
     tmp_path: Path, kafka: str
 ) -> None:
-    """One partition, 3,000 jobs parked in it, handed over by a stop, and then served."""
+    """One partition, 2,600 jobs parked in it, handed over by a stop, and then served."""
     async with scene(
         tmp_path, kafka, ("deepseek",), concurrency=100, topics="partitions = 1"
     ) as world:
         deepseek = world.simulators["deepseek"]
         await deepseek.set_mode("refuse")
         first = await (await world.start()).ready()
-        await world.publish(*(f"job {number}" for number in range(3_000)))
-        await world.until_depth(world.topics.parked, 3_000)
+        await world.publish(*(f"job {number}" for number in range(2_600)))
+        await world.until_depth(world.topics.parked, 2_600)
         assert await first.stop() == 0
         await (await world.start()).ready()
         await deepseek.set_mode("ok")
-        ended = await world.results(3_000)
+        ended = await world.results(2_600)
 
     assert {each.result.status for each in ended} == {Status.SUCCEEDED}

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from outlast.cli.commands import app
+from outlast.core.errors import KafkaUnreachable
 from outlast.edges.codec import Encoded
+from outlast.edges.kafka import connection
 from outlast_schemas.topics import Topics
 from tests.kafka.cluster import place
 
@@ -38,6 +40,15 @@ def outlast(
         env=environment(servers, prefix, **more),
         check=False,
     )
+
+
+def here(
+    *arguments: str, servers: str = NOBODY, prefix: str = "cli", stdin: str = "", **more: str
+) -> Result:
+    """As :func:`outlast`, in this process: a new one takes a second to begin."""
+    ours = dict.fromkeys(name for name in os.environ if name.startswith("OUTLAST_"))
+    environ = {**ours, **environment(servers, prefix, **more)}
+    return CliRunner().invoke(app, list(arguments), input=stdin, env=environ)
 
 
 def environment(servers: str, prefix: str, **more: str) -> dict[str, str]:
@@ -155,11 +166,15 @@ def silent() -> Iterator[str]:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_an_address_that_never_answers_is_given_up(silent: str) -> None:
-    done = outlast("audit", servers=silent)
+def test_an_address_that_never_answers_is_given_up(
+    silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(connection, "HEARD_SECONDS", 1.5)
+    done = here("audit", servers=silent)
 
-    assert done.returncode == 3
-    assert f"no Kafka broker answers at {silent}" in done.stderr
+    assert isinstance(done.exception, KafkaUnreachable)
+    assert f"no Kafka broker answers at {silent}" in str(done.exception)
 
 
 def test_mistakes_in_the_settings_stand_on_a_line_each(tmp_path: Path) -> None:
@@ -220,9 +235,9 @@ def test_topics_then_jobs_then_an_audit(kafka: str, tmp_path: Path) -> None:
     prefix = f"cli{tmp_path.name[-8:].replace('_', '-').lower()}-{os.getpid()}"
 
     def run(*arguments: str, stdin: str = "") -> tuple[int, list[str]]:
-        done = outlast(*arguments, servers=kafka, prefix=prefix, stdin=stdin)
-        assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode, done.stdout.splitlines()
+        done = here(*arguments, servers=kafka, prefix=prefix, stdin=stdin)
+        assert isinstance(done.exception, SystemExit | None), done.exception
+        return done.exit_code, done.stdout.splitlines()
 
     assert run("topics", "plan")[0] == 1
     code, planned = run("topics", "plan", "--json")
@@ -250,8 +265,8 @@ def test_topics_then_jobs_then_an_audit(kafka: str, tmp_path: Path) -> None:
 
     assert run("results") == (0, [])
     assert run("results", "--job", "job-1")[0] == 1
-    absent = outlast("results", "--name", "absent", servers=kafka, prefix=prefix)
-    assert absent.returncode == 2
+    absent = here("results", "--name", "absent", servers=kafka, prefix=prefix)
+    assert absent.exit_code == 2
     assert f"there is no topic {Topics(prefix).results('absent')}" in absent.stderr
     assert "topics apply" not in absent.stderr  # it would make none
     assert run("dead-letters", "--json") == (0, [])

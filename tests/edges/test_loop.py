@@ -1,6 +1,8 @@
 """The event loop in a thread: what it runs for others, and that nobody is left waiting for it."""
 
 import asyncio
+import signal
+import sys
 import threading
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -118,7 +120,10 @@ def test_an_interrupted_caller_cancels_its_work(monkeypatch: pytest.MonkeyPatch)
         def __init__(self, future: Future[None]) -> None:
             self.future = future
 
-        def result(self) -> None:
+        def done(self) -> bool:
+            return False
+
+        def result(self, timeout: float) -> None:
             assert begun.wait(10)
             raise KeyboardInterrupt
 
@@ -135,3 +140,25 @@ def test_an_interrupted_caller_cancels_its_work(monkeypatch: pytest.MonkeyPatch)
 
     loop.stop()
     assert ended == ["ended"]
+
+
+def test_a_ctrl_c_that_does_not_wake_the_waiting_thread_is_heard_all_the_same() -> None:
+    """As one that comes just before the wait: Python knows of it, and the lock waits on."""
+    ended: list[str] = []
+
+    def waits() -> bool:
+        return sys._current_frames()[threading.main_thread().ident or 0].f_code.co_name == "wait"
+
+    async def interrupted() -> None:
+        while not waits():
+            await asyncio.sleep(0.001)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)  # to this thread, not the other
+        await asyncio.sleep(20)
+        ended.append("by itself")
+
+    loop = Loop()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(interrupted())
+    loop.stop()
+
+    assert ended == []

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from outlast.core.lifecycle import Outgoing
@@ -14,6 +14,7 @@ from outlast.core.policy import Catalogue, Limits, Provider, Route, Target
 from outlast.edges.codec import Codec, Encoded
 from outlast.edges.kafka import topics as kafka_topics
 from outlast.edges.kafka.archive import Archive
+from outlast.edges.kafka.clients import Consumer
 from outlast.edges.kafka.connection import Cluster, admin, connect
 from outlast.edges.kafka.publish import Publisher
 from outlast.edges.kafka.topic_plan import Plan
@@ -72,7 +73,7 @@ class Place:
 
     async def commit(self, group: str, offsets: dict[TopicPartition, Any]) -> None:
         """Commit from outside a group that has no members."""
-        consumer = AIOKafkaConsumer(
+        consumer = Consumer(
             bootstrap_servers=self.kafka.bootstrap_servers, group_id=group, enable_auto_commit=False
         )
         await consumer.start()

@@ -6,7 +6,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -20,6 +20,7 @@ from outlast.edges.clock import BrokerClock
 from outlast.edges.codec import Encoded
 from outlast.edges.kafka import private
 from outlast.edges.kafka.assignment import Assignment
+from outlast.edges.kafka.clients import Consumer, Producer
 from outlast.edges.kafka.connection import groupless_consumer
 from outlast.edges.kafka.feed import Feed
 from outlast.edges.kafka.lending import Lending
@@ -294,12 +295,13 @@ class Member:
 
     async def die(self) -> None:
         """As a killed process: no commit, no word to anybody, nothing ends."""
+        assert self._subscriber is not None
+        # At first: it would take part in a rebalance, and commit, while all the rest ends.
+        cast(Consumer, self._subscriber.consumer).cut()
         self.assignment.commits.closed()
         for task in self._tasks[1:]:
             task.cancel()
         await self.feed.drain(0)
-        assert self._subscriber is not None
-        await self._subscriber.consumer.stop()  # a static member stays in its group
         await self._disconnected()
 
     async def _disconnected(self) -> None:
@@ -402,9 +404,7 @@ async def corner(
         if begun:
             zeros = {TopicPartition(topic, number): 0 for number in range(partitions)}
             await where.commit(topic, zeros)
-        producer = AIOKafkaProducer(
-            bootstrap_servers=servers, acks="all", client_id=uuid.uuid4().hex
-        )
+        producer = Producer(bootstrap_servers=servers, acks="all", client_id=uuid.uuid4().hex)
         await producer.start()
         here = Corner(where, topic, producer)
         try:

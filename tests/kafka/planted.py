@@ -168,12 +168,12 @@ BUGS: Final = (
         (
             Patch(
                 SEEN,
-                "        if first is None or first.place == place:\n",
+                "        if first is None or first[0] == place:\n",
                 "        if first is None:\n",
             ),
             Patch(
                 SEEN,
-                "        if first is not None and first.place == place:\n",
+                "        if first is not None and first[0] == place:\n",
                 "        if False:\n",
             ),
         ),

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from deploy.kafka.broker import Broker, free_port
+from deploy.kafka.broker import free_port
 from outlast import AsyncClient, NewJob, PublishRefused, PublishUnknown, Receipt
 from outlast.client import bulk
 from outlast.core.errors import TopicsError
 from tests.kafka.backend import BODY, ids, published
+from tests.kafka.brokers import passing
 from tests.kafka.cluster import place
 
 pytestmark = pytest.mark.kafka
@@ -278,7 +279,7 @@ async def test_two_imports_at_once_keep_their_own_order(kafka: str) -> None:
 async def test_what_a_silent_broker_has_not_acknowledged_is_unknown_and_not_lost(
     tmp_path: Path,
 ) -> None:
-    with Broker(tmp_path, port=free_port(count=2)) as broker:
+    with passing(tmp_path, port=free_port(count=2)) as broker:
         async with place(broker.bootstrap_servers) as where:
             await where.apply()
             async with AsyncClient(where.kafka, timeout=1.0) as client:
@@ -308,7 +309,7 @@ async def test_what_a_silent_broker_has_not_acknowledged_is_unknown_and_not_lost
 async def test_an_import_outlasts_a_broker_that_stands_still_longer_than_a_request_may_take(
     tmp_path: Path,
 ) -> None:
-    with Broker(tmp_path, port=free_port(count=2)) as broker:
+    with passing(tmp_path, port=free_port(count=2)) as broker:
         async with place(broker.bootstrap_servers, topic_partitions={"jobs": 1}) as where:
             await where.apply()
             async with AsyncClient(where.kafka) as client:
@@ -328,7 +329,7 @@ async def test_an_import_outlasts_a_broker_that_stands_still_longer_than_a_reque
 async def test_the_first_overdue_item_is_told_while_others_still_try_to_get_in(
     tmp_path: Path,
 ) -> None:
-    with Broker(tmp_path, port=free_port(count=2)) as broker:
+    with passing(tmp_path, port=free_port(count=2)) as broker:
         async with place(broker.bootstrap_servers, topic_partitions={"jobs": 1}) as where:
             await where.apply()
             async with AsyncClient(where.kafka, timeout=1.0) as client:

@@ -26,6 +26,7 @@ from outlast.edges.kafka.outbox import Outbox
 from outlast.edges.kafka.scan import from_the_first, scan
 from outlast.edges.settings import Kafka
 from tests.kafka import secured
+from tests.kafka.brokers import passing
 from tests.kafka.cluster import Place, partitions, place
 from tests.kafka.member import until
 
@@ -57,7 +58,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[secured.Fortre
 
 @pytest.fixture(scope="module")
 def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with Broker(tmp_path_factory.mktemp("three"), port=free_port(count=6), nodes=3) as three:
+    with passing(tmp_path_factory.mktemp("three"), port=free_port(count=6), nodes=3) as three:
         yield three
 
 

@@ -4,13 +4,14 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from outlast.core.errors import TopicsError
 from outlast.core.policy import Catalogue, Limits
 from outlast.edges.kafka import topics
+from outlast.edges.kafka.clients import Consumer
 from outlast.edges.kafka.groups import Groups
 from outlast.edges.kafka.topic_plan import table
 from tests.kafka.cluster import CATALOGUE, Place, partitions, place
@@ -150,9 +151,7 @@ async def test_a_group_at_work_begins_its_new_partitions_by_itself(kafka: str) -
     async with place(kafka) as where:
         await where.apply()
         group, jobs = Groups(where.kafka.prefix).route, where.topics.jobs
-        member = AIOKafkaConsumer(
-            jobs, bootstrap_servers=kafka, group_id=group, enable_auto_commit=False
-        )
+        member = Consumer(jobs, bootstrap_servers=kafka, group_id=group, enable_auto_commit=False)
         await member.start()
         try:
             grown = replace(where, kafka=replace(where.kafka, topic_partitions={"jobs": 4}))

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import pytest
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import ConsumerStoppedError, KafkaError, for_code
 from aiokafka.partitioner import DefaultPartitioner
@@ -21,6 +21,7 @@ from outlast.edges.codec import Encoded
 from outlast.edges.kafka import private
 from outlast.edges.kafka import watchdog as module
 from outlast.edges.kafka.assignment import Assignment
+from outlast.edges.kafka.clients import Consumer
 from outlast.edges.kafka.connection import addresses
 from outlast.edges.kafka.watchdog import Watchdog
 from tests.kafka.cluster import Place, partitions, place
@@ -51,7 +52,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     lent: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(me=uuid.uuid4().hex))
 
     async def join(self) -> None:
-        self.consumer = AIOKafkaConsumer(
+        self.consumer = Consumer(
             **addresses(self.where.kafka),
             group_id=self.topic,
             group_instance_id=self.instance,

@@ -3,6 +3,8 @@
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 __all__ = ["Loop", "LoopStopped"]
@@ -10,6 +12,8 @@ __all__ = ["Loop", "LoopStopped"]
 T = TypeVar("T")
 
 GRACE_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 0.5
+"""A Ctrl-C that comes as a wait begins, or to another thread, does not end it: one must look."""
 
 
 class LoopStopped(Exception):
@@ -38,7 +42,7 @@ class Loop:
                 raise LoopStopped
             future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return future.result()
+            return _outcome(future)
         except BaseException:
             future.cancel()
             raise
@@ -58,6 +62,13 @@ class Loop:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
         self._loop.close()
+
+
+def _outcome(future: Future[T]) -> T:
+    while not future.done():
+        with suppress(TimeoutError):  # the work's own is raised below
+            future.result(LOOK_SECONDS)
+    return future.result()
 
 
 async def _end_the_others() -> None:

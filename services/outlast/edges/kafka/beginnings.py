@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     CommitFailedError,
@@ -16,6 +16,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from outlast.core.errors import TopicsError
+from outlast.edges.kafka.clients import Consumer
 from outlast.edges.kafka.connection import addresses, groupless_consumer
 from outlast.edges.kafka.topic_plan import Beginning
 from outlast.edges.settings import Kafka
@@ -114,7 +115,7 @@ async def begin(kafka: Kafka, beginnings: Iterable[Beginning]) -> tuple[str, ...
 
 async def _commit(kafka: Kafka, group: str, offsets: Mapping[TopicPartition, int]) -> bool:
     """Commit from outside the group: the broker takes that only while it has no members."""
-    consumer = AIOKafkaConsumer(**addresses(kafka), group_id=group, enable_auto_commit=False)
+    consumer = Consumer(**addresses(kafka), group_id=group, enable_auto_commit=False)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await consumer.start()

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from outlast.core.errors import KafkaUnreachable
 from outlast.edges.kafka import private
+from outlast.edges.kafka.clients import Consumer, PatientAdmin, Producer
 from outlast.edges.kafka.security import secured
 from outlast.edges.kafka.unreachable import explanation, nobody
 from outlast.edges.settings import Kafka
@@ -115,12 +116,12 @@ async def _asked(kafka: Kafka) -> Cluster:
 
 def admin(kafka: Kafka) -> AIOKafkaAdminClient:
     """An admin client, not yet started."""
-    return private.PatientAdmin(**addresses(kafka), request_timeout_ms=20_000)
+    return PatientAdmin(**addresses(kafka), request_timeout_ms=20_000)
 
 
 def producer(kafka: Kafka) -> AIOKafkaProducer:
     """A producer whose acks mean: on all in-sync replicas, once. Not yet started."""
-    made = AIOKafkaProducer(
+    made = Producer(
         **addresses(kafka),
         acks="all",
         enable_idempotence=True,
@@ -137,7 +138,7 @@ def producer(kafka: Kafka) -> AIOKafkaProducer:
 
 def groupless_consumer(kafka: Kafka, *topics: str) -> AIOKafkaConsumer:
     """A consumer of all partitions that belongs to no group and commits nothing."""
-    return AIOKafkaConsumer(
+    return Consumer(
         *topics,
         **addresses(kafka),
         group_id=None,

@@ -1,5 +1,7 @@
 """Every touch of a private attribute of aiokafka or FastStream, checked at start.
 
+But for those in :mod:`.clients`, which see to it that nothing stays open.
+
 aiokafka is pinned below 0.15 and FastStream below 0.8 for the sake of this page. Why each is
 needed: the public ``commit()`` repeats an old request under a new generation and can rewind the
 next owner's commit; ``committed()`` drops the metadata, and takes a coordinator that is still
@@ -18,7 +20,6 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     KafkaError,
-    NodeNotReadyError,
     NotCoordinatorForGroupError,
     for_code,
 )
@@ -26,10 +27,10 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from outlast.edges.kafka import clients
 from outlast.edges.logs import Log
 
 __all__ = [
-    "PatientAdmin",
     "abandon",
     "append",
     "batch_bytes",
@@ -54,7 +55,6 @@ __all__ = [
 log = Log(__name__)
 
 _FOR_EVER = float("inf")
-_OTHERS = 8
 
 
 def check() -> None:
@@ -73,8 +73,7 @@ def check() -> None:
     ):
         if not hasattr(GroupCoordinator, name):
             raise RuntimeError(f"this aiokafka has no GroupCoordinator.{name}")
-    if not inspect.iscoroutinefunction(AIOKafkaAdminClient._send_request):
-        raise RuntimeError("this aiokafka has no AIOKafkaAdminClient._send_request")
+    clients.check()
 
 
 def generation(consumer: AIOKafkaConsumer) -> int:
@@ -126,19 +125,6 @@ def _raise_first(codes: Iterable[int], coordinator: Any) -> None:
         coordinator.coordinator_dead()
     if error is not None:
         raise error
-
-
-class PatientAdmin(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no types
-    """Asks another broker when the one that was picked at random is down."""
-
-    async def _send_request(self, request: Any, node_id: int | None = None) -> Any:
-        if node_id is None:
-            for _ in range(_OTHERS):
-                try:
-                    return await super()._send_request(request)
-                except NodeNotReadyError:
-                    continue
-        return await super()._send_request(request, node_id)
 
 
 async def metadata(admin: AIOKafkaAdminClient, topics: Iterable[str] | None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from outlast.edges.answers import Result, acknowledged_by, result_of
 from outlast.edges.clock import BrokerClock
 from outlast.edges.kafka import private
 from outlast.edges.kafka.assignment import Assignment
+from outlast.edges.kafka.clients import Consumer
 from outlast.edges.kafka.connection import addresses, connect, fetch_bytes
 from outlast.edges.kafka.topics import require
 from outlast.edges.logs import Log
@@ -281,7 +282,7 @@ def _instance(slot: Slot | None) -> str | None:
 
 
 def _consumer(kafka: Kafka, group: str, instance: str | None) -> AIOKafkaConsumer:
-    return AIOKafkaConsumer(
+    return Consumer(
         **addresses(kafka),
         group_id=group,
         group_instance_id=instance,

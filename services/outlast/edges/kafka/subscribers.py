@@ -22,6 +22,7 @@ from faststream.security import (
 )
 
 from outlast.edges.kafka import private
+from outlast.edges.kafka.clients import subscribe_with_ours
 from outlast.edges.kafka.connection import METADATA_MS, fetch_bytes, named
 from outlast.edges.kafka.membership import Membership
 from outlast.edges.kafka.security import tls, token_provider
@@ -87,6 +88,7 @@ async def connected_broker(kafka: Kafka) -> KafkaBroker:
         logger=_errors_only(),
     )
     await broker.connect()
+    subscribe_with_ours(broker)
     return broker
 
 
