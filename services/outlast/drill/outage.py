@@ -12,6 +12,7 @@ from rich.console import Console
 
 from outlast.audit import Report, audit
 from outlast.client import AsyncClient
+from outlast.drill.scenarios.story import DEAD
 from outlast.drill.scene import LocalModel, Scene
 from outlast.drill.screen import Screen
 from outlast.drill.timeline import OUTAGE, route_of
@@ -26,6 +27,11 @@ from outlast_schemas.topics import Topics
 __all__ = ["Drill", "Drilled", "drill"]
 
 PUBLISHING_SECONDS: Final = 50.0
+LAST_SHARE: Final = 0.1
+"""Of the jobs so many are held back until the provider is tried again: else it might serve none.
+
+It is probed after waits that are left to chance.
+"""
 PATIENCE_SECONDS: Final = 90.0
 TELL_SECONDS: Final = 0.25
 
@@ -109,7 +115,7 @@ async def _performed(
             watch.begin()
             watch.tell(f"publishing {wanted.jobs} jobs over {wanted.seconds:.0f} s")
             ids, _ = await asyncio.gather(
-                _publish(settings, wanted), _happen(scene, watch, wanted.seconds)
+                _publish(settings, wanted, watch), _happen(scene, watch, wanted.seconds)
             )
             watch.tell("all jobs published")
             all_ended = await watch.until_ended(ids, PATIENCE_SECONDS)
@@ -126,15 +132,18 @@ async def _tell(screen: Screen) -> None:
         await asyncio.sleep(TELL_SECONDS)
 
 
-async def _publish(settings: Settings, wanted: Drill) -> set[str]:
+async def _publish(settings: Settings, wanted: Drill, watch: Watch) -> set[str]:
     """Publish at a steady rate, by the clock and not by the acks."""
     loop = asyncio.get_running_loop()
-    began = loop.time()
+    began, last = loop.time(), int(wanted.jobs * (1 - LAST_SHARE))
     ids = set()
     async with AsyncClient(settings.kafka, source="outlast-drill") as client:
         for number in range(wanted.jobs):
-            due = began + wanted.seconds * number / wanted.jobs
-            await asyncio.sleep(max(0.0, due - loop.time()))
+            after = wanted.seconds * number / wanted.jobs
+            await asyncio.sleep(max(0.0, began + after - loop.time()))
+            if number == last:
+                await watch.until_trusted(DEAD, PATIENCE_SECONDS)
+                began = loop.time() - after
             job = await client.publish(_body(number), route=route_of(number))
             ids.add(job.id)
     return ids

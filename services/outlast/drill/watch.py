@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -124,9 +124,19 @@ class Watch:
 
     async def until_ended(self, job_ids: set[str], seconds: float) -> bool:
         """Wait until each of the jobs has a result; false when that takes longer."""
+        return await self._until(lambda: not job_ids - self.seen.results.keys(), seconds)
+
+    async def until_trusted(self, provider: str, seconds: float) -> bool:
+        """Wait until jobs are sent to the provider, be it step by step; false as above."""
+        words = ("closed", "ramp")
+        return await self._until(
+            lambda: self.seen.verdicts.get(provider, "closed") in words, seconds
+        )
+
+    async def _until(self, is_so: Callable[[], bool], seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
-                while job_ids - self.seen.results.keys():
+                while not is_so():
                     self.changed.clear()
                     await self.changed.wait()
         except TimeoutError:
