@@ -270,3 +270,21 @@ async def test_who_died_over_a_move_meets_it_again_in_the_stage(kafka: str) -> N
         assert TopicPartition(here.topic, 0) in second.assignment.owned
         stage.let_go()
         await here.until_committed(Progress(1, 1))
+
+
+async def test_whose_stage_was_cut_off_meets_it_again_and_does_not_just_go_on(kafka: str) -> None:
+    """A call of it may have been under way: what that means is for the stage to say."""
+    async with desk(kafka) as out, corner(kafka) as here:
+        way, stage, again = Way(out), Stage(), Way(out)
+        way.stays = {"a"}
+        first = await joined(here, out, way, Stage())
+        await here.publish_all([("a", 0)])
+        await until(lambda: way.seen == ["a"])
+        assert await first.leave(drain_seconds=0.1) == 1
+        second = await joined(here, out, again, stage)
+        await until(lambda: again.seen or stage.started)
+
+        assert (again.seen, stage.started) == ([], ["a"])
+        assert (second.start(0).cut, second.start(0).unclean) == (True, 0)
+        stage.let_go()
+        await here.until_committed(Progress(1, 1))
