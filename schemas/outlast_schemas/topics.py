@@ -146,7 +146,7 @@ class Topics:
                 Topic(
                     name=self.work(provider),
                     key="job id",
-                    written_by="route, retry, park",
+                    written_by="route, work, retry, park",
                     read_by="that provider's pool",
                     retention_ms=14 * DAY_MS,
                     provider=provider,
@@ -166,7 +166,7 @@ class Topics:
             Topic(
                 name=self.parked,
                 key="job id",
-                written_by="route, retry, park",
+                written_by="route, work, retry, park",
                 read_by="park",
                 retention_ms=14 * DAY_MS,
             ),

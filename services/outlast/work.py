@@ -1,4 +1,4 @@
-"""Reads ``work.<provider>``; writes ``results``, ``dead-letters``, ``retry``, ``parked``.
+"""Reads ``work.<provider>``; writes ``results``, ``dead-letters``, ``retry``, ``parked``, ``work``.
 
 The only stage that spends money: it calls the provider once and decides what the answer means.
 Its two steps are kept apart: once a call has ended, only the publishing is ever tried again.
@@ -38,7 +38,8 @@ class _Called:
 def goes_on(job: Job, provider: str, ports: WorkPorts) -> Hop | None:
     """Where a job goes that cannot be called here now; ``None`` where it may be, or where it ends.
 
-    Untouched and uncharged: the way of a whole backlog when its provider is down.
+    Untouched and uncharged, and straight to an alternate's pool where one is up: the way of a whole
+    backlog when its provider is down.
     """
     asked = situation(job, ports.view())
     if isinstance(asked, Fault):

@@ -69,10 +69,10 @@ class Ledger:
             for job_id, body in ((f"{prefix}-{number}", body) for number, body in enumerate(bodies))
         )
 
-    async def send_to_work(self, bodies: Iterable[bytes]) -> None:
-        """Jobs under way, where a router would put them."""
+    async def send_under_way(self, topic: str, bodies: Iterable[bytes]) -> None:
+        """Jobs that were routed to deepseek, in the topic of a pool or a tier."""
         codec = Codec((await connect(self._world.kafka)).id, self._world.topics)
-        topic, now = self._world.topics.work("deepseek"), BrokerClock().now()
+        now = BrokerClock().now()
         state = State(
             accepted=now,
             deadline=now + DAY_MS,

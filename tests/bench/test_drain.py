@@ -1,13 +1,14 @@
 """The backlog of a dead provider on its way to an alternate, against bare loops on the same way.
 
-Three workers and one process of retry, as three bare loops and one: on few cores they share them
-with each other and with the broker, and so does what they are compared with.
+One bare loop is the bare move rate. Three of them, as many as there are workers, share few cores
+with each other and with the broker as the workers do.
 """
 
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -34,12 +35,12 @@ def tell(processes: Sequence[Process], what: signal.Signals) -> None:
         os.kill(each.process.pid, what)
 
 
-async def drained(book: Ledger, processes: Sequence[Process], target: str) -> float:
+async def drained(book: Ledger, processes: Sequence[Process], source: str, target: str) -> float:
     """Jobs a second from the moment that all may begin to the arrival of the last at ``target``."""
     for each in processes:
         await each.ready()
     tell(processes, signal.SIGSTOP)  # nothing is moved while the backlog is written
-    await book.send_to_work(bodies(JOBS, BODY_BYTES))
+    await book.send_under_way(source, bodies(JOBS, BODY_BYTES))
     began = asyncio.get_running_loop().time()
     tell(processes, signal.SIGCONT)
     rate = JOBS / (await book.until(target, JOBS, MOST_SECONDS) - began)
@@ -49,34 +50,41 @@ async def drained(book: Ledger, processes: Sequence[Process], target: str) -> fl
 
 
 async def ours(world: Scene, book: Ledger) -> float:
-    """Three workers of the pool hand over, retry asks who takes the jobs."""
+    """Three workers of the pool hand over."""
     await book.verdict("deepseek", BreakerWord.OPEN)
     pool = ("work", "--provider", "deepseek")
     processes = [await world.start(*pool) for _ in range(WORKERS)]
-    processes.append(await world.start("retry"))
-    return await drained(book, processes, world.topics.work("openai"))
+    topics = world.topics
+    return await drained(book, processes, topics.work("deepseek"), topics.work("openai"))
 
 
-async def bare(world: Scene, book: Ledger) -> float:
-    """As many loops over as many topics, without any of our promises."""
-    way, end = await book.bare_topic("way"), await book.bare_topic("end")
-    servers, pool = world.kafka.bootstrap_servers, world.topics.work("deepseek")
+async def bare(world: Scene, book: Ledger, loops: int) -> float:
+    """Loops over the same pool, without any of our promises."""
+    end, pool = await book.bare_topic("end"), world.topics.work("deepseek")
     processes = [
-        await started(world, "bare_move.py", servers, pool, way, numbers(each, WORKERS))
-        for each in range(WORKERS)
+        await started(
+            world, "bare_move.py", world.kafka.bootstrap_servers, pool, end, numbers(each, loops)
+        )
+        for each in range(loops)
     ]
-    processes.append(await started(world, "bare_move.py", servers, way, end, numbers()))
-    return await drained(book, processes, end)
+    return await drained(book, processes, pool, end)
+
+
+WAYS: Final[dict[str, Callable[[Scene, Ledger], Awaitable[float]]]] = {
+    "one bare loop": partial(bare, loops=1),
+    "three bare loops": partial(bare, loops=WORKERS),
+    "three workers": ours,
+}
 
 
 @pytest.mark.timeout(600)
 async def test_a_backlog_on_its_way_to_an_alternate_against_bare_loops(
     tmp_path: Path, kafka: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rates: dict[str, list[float]] = {"bare": [], "ours": []}
+    rates: dict[str, list[float]] = {name: [] for name in WAYS}
     for number in range(ROUNDS):
-        for name, way in (("bare", bare), ("ours", ours)):
-            place = tmp_path / f"{number}-{name}"
+        for name, way in WAYS.items():
+            place = tmp_path / f"{number}-{name.replace(' ', '-')}"
             place.mkdir()
             async with (
                 scene(
@@ -86,17 +94,27 @@ async def test_a_backlog_on_its_way_to_an_alternate_against_bare_loops(
             ):
                 rates[name].append(await way(world, book))
 
-    shares = [one / limit for one, limit in zip(rates["ours"], rates["bare"], strict=True)]
+    *bares, workers = rates
+    limit = bares[0]
+    shares = {name: share(rates[workers], rates[name]) for name in bares}
     show(
         capsys,
         f"{JOBS:,} jobs of 1 KB from a dead provider's pool to an alternate's, {ROUNDS} rounds",
-        ("", "jobs/s", "share of bare's", "asked"),
-        ("bare", spread(rates["bare"], 0), "", ""),
-        (
-            "ours",
-            spread(rates["ours"], 0),
-            spread(shares, 2),
-            asked("0.5", median(shares) >= 0.5),
+        ("", "jobs/s", "the workers' share", "asked"),
+        *(
+            (
+                name,
+                spread(rates[name], 0),
+                spread(shares[name], 2),
+                asked("0.5", median(shares[name]) >= 0.5) if name == limit else "",
+            )
+            for name in bares
         ),
+        (workers, spread(rates[workers], 0), "", ""),
     )
-    assert len(shares) == ROUNDS
+    assert all(len(each) == ROUNDS for each in rates.values())
+
+
+def share(ours: Sequence[float], bare: Sequence[float]) -> list[float]:
+    """Each round compared with the bare loops of its own."""
+    return [one / limit for one, limit in zip(ours, bare, strict=True)]

@@ -50,16 +50,17 @@ async def moved(book: Ledger, target: str, start: Callable[[], Awaitable[Process
 
 
 async def a_round(world: Scene, book: Ledger) -> dict[str, Pace]:
-    """The same jobs all the way: published, routed, drained, moved on; then by the bare loop."""
+    """The same jobs published, routed and drained, as many retried; then by the bare loop."""
     topics, bare_topic = world.topics, await book.bare_topic()
-    drained_to, retried_to = topics.retry("0s"), topics.work("openai")
+    alternate = topics.work("openai")
     await book.publish(bodies(JOBS, BODY_BYTES), "moved")
     await book.verdict("deepseek", BreakerWord.CLOSED)
     route = await moved(book, topics.work("deepseek"), lambda: world.start("route"))
     await book.verdict("deepseek", BreakerWord.OPEN)
-    drain = await moved(book, drained_to, lambda: world.start("work", "--provider", "deepseek"))
-    retry = await moved(book, retried_to, lambda: world.start("retry"))
-    bare = (world.kafka.bootstrap_servers, retried_to, bare_topic, numbers())
+    drain = await moved(book, alternate, lambda: world.start("work", "--provider", "deepseek"))
+    await book.send_under_way(topics.retry("0s"), bodies(JOBS, BODY_BYTES))
+    retry = await moved(book, alternate, lambda: world.start("retry"))
+    bare = (world.kafka.bootstrap_servers, topics.work("deepseek"), bare_topic, numbers())
     limit = await moved(book, bare_topic, lambda: started(world, "bare_move.py", *bare))
     return {"bare": limit, "route": route, "drain": drain, "retry": retry}
 

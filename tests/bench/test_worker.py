@@ -79,7 +79,7 @@ async def a_round(directory: Path, kafka: str, load: Load) -> tuple[Cost, Cost]:
         scene(directory, kafka, ("deepseek",), topics=TOPICS, **limits) as world,  # type: ignore[arg-type]
         ledger(world) as book,
     ):
-        await book.send_to_work(bodies(load.jobs, load.body_bytes))
+        await book.send_under_way(world.topics.work("deepseek"), bodies(load.jobs, load.body_bytes))
         costs = []
         for take in (bare, ours):
             async with provider(world, load.seconds * 0.5, load.seconds * 1.5) as upstream:

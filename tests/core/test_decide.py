@@ -1,5 +1,6 @@
 """What happens next to a job: a row for every verdict, and what waits, spends and ends."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -22,6 +23,7 @@ from outlast.core.policy import OnAmbiguous, Route, Target
 from outlast.core.verdict import Verdict
 from outlast_schemas.attempt import Attempt, VerdictWord
 from outlast_schemas.dead_letter import Reason
+from outlast_schemas.health import BreakerWord
 from outlast_schemas.job import Job
 from outlast_schemas.result import Served
 from outlast_schemas.state import KEPT_ATTEMPTS, State
@@ -645,42 +647,91 @@ def test_a_job_is_called_where_it_was_sent(
 
 
 @pytest.mark.parametrize(
-    ("target", "provider", "scope"),
+    ("target", "provider", "scope", "anew"),
     [
         # the scope of the job, or the configuration here, no longer allows it
-        ("deepseek/flash", "deepseek", frozenset({"jurisdiction:us"})),
-        ("deepseek/pro", "deepseek", None),
+        ("deepseek/flash", "deepseek", frozenset({"jurisdiction:us"}), LUNA),
+        ("deepseek/pro", "deepseek", None, LUNA),
         # it lies in the wrong topic
-        ("openai/luna", "deepseek", None),
-        ("local/tiny", "local", None),
+        ("openai/luna", "deepseek", None, LUNA),
+        ("local/tiny", "local", None, FLASH),
     ],
 )
 def test_a_job_that_may_not_go_there_any_more_is_chosen_for_anew(
-    target: str, provider: str, scope: frozenset[str] | None
+    target: str, provider: str, scope: frozenset[str] | None, anew: Target
 ) -> None:
     decision = before_call(a_job(target=target), provider, a_situation(scope=scope))
 
     away = {provider: NOW + 5_000}
-    assert decision == Wait(a_job(target=target, deferrals=1, avoid=away), NOW)
+    assert decision == Ask(a_job(target=target, deferrals=1, avoid=away), anew)
 
 
 def test_a_job_that_two_configurations_send_round_in_circles_waits() -> None:
     job = a_job(target="deepseek/pro")
     first = before_call(job, "deepseek", a_situation())
-    assert isinstance(first, Wait)
+    assert isinstance(first, Ask)
     second = before_call(first.job, "deepseek", a_situation())
 
     assert isinstance(second, Wait)
     assert second.due > NOW
 
 
-def test_a_drained_job_is_handed_on_at_once_and_uncharged() -> None:
-    job = a_job(target="deepseek/flash")
-    decision = before_call(job, "deepseek", a_situation(fleet=a_fleet("deepseek")))
+RAMPING: Final = replace(
+    a_fleet("deepseek"),
+    health={
+        **a_fleet("deepseek").health,
+        **a_fleet("openai", state=BreakerWord.RAMP).health,
+    },
+)
 
-    assert isinstance(decision, Wait)
-    assert decision.due == NOW
-    assert decision.job.state == replace(job.state, deferrals=1, avoid={"deepseek": NOW + 5_000})
+
+@pytest.mark.parametrize(
+    ("fleet", "avoid", "scope", "alternate"),
+    [
+        (a_fleet("deepseek"), {}, None, LUNA),
+        (a_fleet("deepseek", "openai"), {}, None, HAIKU),
+        (a_fleet("deepseek"), {"openai": NOW + 1}, None, HAIKU),
+        (a_fleet("deepseek"), {}, frozenset({"anthropic"}), HAIKU),
+        # nobody up, nobody yet, nobody else allowed: RETRY decides which of them it is
+        (a_fleet("deepseek", "openai", "anthropic"), {}, None, None),
+        (a_fleet("deepseek"), {"openai": NOW + 1, "anthropic": NOW + 1}, None, None),
+        (a_fleet("deepseek"), {}, frozenset({"deepseek"}), None),
+        # what a provider gets that is trusted step by step is counted by RETRY
+        (RAMPING, {}, None, None),
+        (RAMPING, {"openai": NOW + 1}, None, HAIKU),
+    ],
+)
+def test_a_drained_job_is_handed_on_at_once_and_uncharged(
+    fleet: Fleet,
+    avoid: Mapping[str, int],
+    scope: frozenset[str] | None,
+    alternate: Target | None,
+) -> None:
+    job = a_job(target="deepseek/flash", avoid=avoid)
+    decision = before_call(job, "deepseek", a_situation(fleet=fleet, scope=scope))
+
+    state = replace(job.state, deferrals=1, avoid={**avoid, "deepseek": NOW + 5_000})
+    drained = job.with_state(state)
+    assert decision == (Wait(drained, NOW) if alternate is None else Ask(drained, alternate))
+
+
+def test_a_job_that_all_pools_hand_on_comes_to_each_of_them_once_and_waits() -> None:
+    """As when each worker has tripped by itself and the fleet does not know it yet."""
+    job, seen = a_job(target=str(FLASH)), [FLASH]
+    while isinstance(on := before_call(job, seen[-1].provider, _tripped(seen[-1])), Ask):
+        job, seen = (
+            on.job.with_state(replace(on.job.state, target=str(on.target))),
+            [*seen, on.target],
+        )
+
+    assert seen == [FLASH, LUNA, HAIKU]
+    assert isinstance(on, Wait)
+    assert isinstance(waits := next_target(on.job, a_situation()), Wait)
+    assert waits.due == NOW + 5_000
+
+
+def _tripped(target: Target) -> Situation:
+    return a_situation(fleet=Fleet({}, tripped=(target.provider,)))
 
 
 def test_a_job_drained_again_within_a_moment_waits_longer() -> None:
@@ -694,7 +745,7 @@ def test_a_job_drained_again_within_a_moment_waits_longer() -> None:
 def test_a_drained_job_does_not_come_straight_back_from_a_stage_that_knows_less() -> None:
     job = a_job(target="deepseek/flash")
     drained = before_call(job, "deepseek", a_situation(fleet=a_fleet("deepseek")))
-    assert isinstance(drained, Wait)
+    assert isinstance(drained, Ask)
     next_ = next_target(drained.job, a_situation())
 
     assert isinstance(next_, Ask)
@@ -792,8 +843,8 @@ def test_a_provider_that_cannot_do_it_is_not_called_whoever_sent_the_job_there()
     job = a_job(target=str(FLASH))
     decision = before_call(job, "deepseek", a_situation(operation="embeddings"))
 
-    assert isinstance(decision, Wait)
-    assert decision.due == NOW
+    assert isinstance(decision, Ask)
+    assert decision.target == LUNA
     assert decision.job.state.charged == 0
 
 

@@ -105,12 +105,14 @@ async def test_every_verdict_leads_to_its_records_in_their_order(
     [
         (queued(deadline=NOW), (), ["dead letter: deadline", "results: expired"]),
         # drained: handed on untouched; again within the moment, a tier longer
-        (queued(), ("deepseek",), ["retry.0s"]),
+        (queued(), ("deepseek",), ["work.openai"]),
+        (queued(), ("deepseek", "openai"), ["work.anthropic"]),
+        (queued(), ALL, ["retry.0s"]),  # where it is found out that nobody is up
         (queued(avoid={"deepseek": NOW + 1}), ("deepseek",), ["retry.5s"]),
-        (queued(target=str(LUNA)), (), ["retry.0s"]),  # it came to the wrong pool
-        (queued(target="deepseek/old"), (), ["retry.0s"]),  # no target of the route any more
-        (queued(("outlast-scope", b"openai")), (), ["retry.0s"]),
-        (queued(route="west"), (), ["retry.0s"]),  # the route's own scope
+        (queued(target=str(LUNA)), (), ["work.openai"]),  # it came to the wrong pool
+        (queued(target="deepseek/old"), (), ["work.openai"]),  # no target of the route any more
+        (queued(("outlast-scope", b"openai")), (), ["work.openai"]),
+        (queued(route="west"), (), ["work.openai"]),  # the route's own scope
         (queued(route="gone"), (), ["dead letter: unknown_route", "results: dead_lettered"]),
         (
             queued(("outlast-scope", b"nobody")),
@@ -156,7 +158,7 @@ def _the_provider_goes_down(world: World) -> None:
     ("change", "expected"),
     [
         (_the_deadline_passes, ["dead letter: deadline", "results: expired"]),
-        (_the_provider_goes_down, ["retry.0s"]),
+        (_the_provider_goes_down, ["work.openai"]),
     ],
 )
 async def test_after_waiting_for_a_permit_it_is_looked_at_once_more(
@@ -434,7 +436,7 @@ async def test_a_hold_job_that_may_have_been_called_ends_as_ambiguous_without_a_
     ("change", "expected"),
     [
         (_the_deadline_passes, ["dead letter: deadline", "results: expired"]),
-        (_the_provider_goes_down, ["retry.0s"]),
+        (_the_provider_goes_down, ["work.openai"]),
     ],
 )
 async def test_after_waiting_for_the_commit_a_hold_job_is_looked_at_once_more(
@@ -518,7 +520,7 @@ async def test_a_provider_without_embeddings_is_not_called_for_them() -> None:
 
     await work(queued(("outlast-operation", b"embeddings")), "deepseek", world.work_ports())
 
-    assert (world.call.calls, world.outbox.told) == ([], ["retry.0s"])
+    assert (world.call.calls, world.outbox.told) == ([], ["work.openai"])
 
 
 async def test_a_repeat_beyond_the_retry_budget_waits_half_a_minute_without_a_call() -> None:

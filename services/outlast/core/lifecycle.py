@@ -53,7 +53,7 @@ _UNSERVED: Final = frozenset({Place.DEAD_LETTERED, Place.EXPIRED, Place.CANCELLE
 
 WAYS: Final[Mapping[Place, frozenset[Place]]] = {
     Place.ACCEPTED: frozenset({Place.QUEUED, Place.PARKED, *_UNSERVED}),
-    Place.QUEUED: frozenset({Place.WAITING, Place.PARKED, *ENDS}),
+    Place.QUEUED: frozenset({Place.QUEUED, Place.WAITING, Place.PARKED, *ENDS}),
     Place.WAITING: frozenset({Place.QUEUED, Place.WAITING, Place.PARKED, *_UNSERVED}),
     Place.PARKED: frozenset({Place.QUEUED, Place.PARKED, *_UNSERVED}),
     Place.SUCCEEDED: frozenset(),

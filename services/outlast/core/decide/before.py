@@ -68,8 +68,9 @@ def before_call(job: Job, provider: str, situation: Situation) -> Go | Decision:
     """The last look before a call: deadline, scope, capability and health as known here.
 
     A job that cannot be called here now is handed on untouched and uncharged, and avoids the
-    provider for a moment; handed on again within that moment it waits in a longer tier, so that
-    nothing spins between two processes that disagree.
+    provider for a moment: straight to an alternate's pool where one is up, as a whole backlog does
+    when its provider is down. Handed on again within that moment it waits in a longer tier, so
+    that nothing spins between two processes that disagree.
     """
     if situation.now >= job.state.deadline:
         return Expire(job)
@@ -81,7 +82,19 @@ def before_call(job: Job, provider: str, situation: Situation) -> Go | Decision:
     again = job.state.avoid.get(provider, 0) > situation.now
     until = max(paused, situation.now + DRAINED_MS)
     job = deferred(job, {provider: until})
-    return Wait(job, situation.now + (DRAINED_MS if again else 0))
+    return Wait(job, situation.now + DRAINED_MS) if again else _handed_on(job, situation)
+
+
+def _handed_on(job: Job, s: Situation) -> Ask | Wait:
+    """To the alternate at once; what is no plain case is for RETRY to decide.
+
+    So is who takes what of a provider that is trusted step by step: a pool does not count that.
+    """
+    match chosen(job, s):
+        case Send(target) if s.fleet.ramp(target, s.now) is None:
+            return Ask(job, target)
+        case _:
+            return Wait(job, s.now)
 
 
 def over_budget(job: Job, s: Situation) -> Decision:
