@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 import pytest
@@ -190,6 +191,14 @@ def test_an_answer_counts_on_the_last_call_allowed() -> None:
     assert isinstance(decision, Complete)
 
 
+def failed(
+    *targets: Target, route: str = "chat", avoid: Mapping[str, int] = MappingProxyType({})
+) -> Job:
+    """A job that these have failed, one after the other."""
+    attempts = tuple(an_attempt(each, n=n) for n, each in enumerate(targets, 1))[-KEPT_ATTEMPTS:]
+    return a_job(attempts=attempts, calls=len(targets), route=route, avoid=avoid)
+
+
 # --- provider_down, and what is like it -----------------------------------------------------
 
 
@@ -212,15 +221,15 @@ def test_when_all_were_tried_it_backs_off_and_starts_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("calls_before", "most"),
+    ("failed_before", "most"),
     [(0, 2), (1, 4), (2, 8), (3, 16), (4, 32), (5, 60), (6, 60), (30, 60)],
 )
 @pytest.mark.parametrize("roll", [0.0, 0.25, 0.999])
 def test_the_back_off_doubles_with_every_round_up_to_a_minute_with_full_jitter(
-    calls_before: int, most: int, roll: float
+    failed_before: int, most: int, roll: float
 ) -> None:
     decision = decided(
-        a_job(route="private", calls=calls_before),
+        failed(*[TINY] * failed_before, route="private"),
         V.PROVIDER_DOWN,
         target=TINY,
         does_well=False,
@@ -232,12 +241,64 @@ def test_the_back_off_doubles_with_every_round_up_to_a_minute_with_full_jitter(
 
 
 def test_a_round_is_over_when_every_target_had_its_call() -> None:
-    """Three targets: the sixth call ends the second round, whose back-off is up to 4 s."""
-    job = a_job(calls=5, avoid=avoiding(a="deepseek", b="openai"))
-    decision = decided(job, V.PROVIDER_DOWN, target=HAIKU, does_well=False)
+    """Three targets: the sixth failure ends the second round, whose back-off is up to 4 s."""
+    five = failed(FLASH, LUNA, HAIKU, FLASH, LUNA, avoid=avoiding(a="deepseek", b="openai"))
+    decision = decided(five, V.PROVIDER_DOWN, target=HAIKU, does_well=False)
 
     assert isinstance(decision, Wait)
     assert decision.due == NOW + 5_000
+    assert decision.job.state.avoid == {}
+
+
+def test_whom_all_have_failed_calls_one_after_the_other_with_a_back_off() -> None:
+    job = a_job(target=str(FLASH))
+    called: list[Target] = []
+    waits: list[int] = []
+    for target in (FLASH, LUNA, HAIKU) * 2:
+        now = NOW + sum(waits)
+        waiting = decided(
+            job, V.PROVIDER_DOWN, target=target, does_well=False, s=a_situation(now=now)
+        )
+        assert isinstance(waiting, Wait)
+        waits.append(waiting.due - now)
+        ask = next_target(waiting.job, a_situation(now=waiting.due))
+        assert isinstance(ask, Ask)
+        job = ask.job
+        called.append(ask.target)
+
+    assert called == [LUNA, HAIKU, FLASH] * 2
+    assert waits == [0, 0, 4_000, 5_000, 5_000, 5_000]
+
+
+@pytest.mark.parametrize(
+    ("before", "scope", "waits"),
+    [
+        # two may take it, so the third failure is of the second round
+        ((FLASH, LUNA), frozenset({"deepseek", "openai"}), 5_000),
+        ((FLASH,), frozenset({"deepseek", "openai"}), 0),
+        ((FLASH, LUNA), None, 0),
+    ],
+)
+def test_a_round_is_of_those_that_may_take_the_job(
+    before: tuple[Target, ...], scope: frozenset[str] | None, waits: int
+) -> None:
+    decision = decided(failed(*before), V.PROVIDER_DOWN, s=a_situation(scope=scope))
+
+    assert isinstance(decision, Wait)
+    assert decision.due == NOW + waits
+
+
+def test_throttling_and_the_calls_of_an_earlier_run_are_no_round() -> None:
+    throttled = [an_attempt(FLASH, V.RETRY_LATER, n=n) for n in range(1, 7)]
+    earlier = [an_attempt(each) for each in (FLASH, LUNA, HAIKU)]
+
+    for job in (
+        a_job(attempts=tuple(throttled), calls=6),
+        a_job(attempts=tuple(earlier), calls=0, replays=1),
+    ):
+        decision = decided(job, V.PROVIDER_DOWN)
+        assert isinstance(decision, Wait)
+        assert decision.due == NOW
 
 
 def test_an_alternate_that_is_down_is_not_waited_for() -> None:

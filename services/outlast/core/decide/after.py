@@ -114,13 +114,26 @@ def _after_failure(job: Job, target: Target, verdict: Verdict, s: Situation) -> 
 
 
 def _failed_over(job: Job, target: Target, s: Situation) -> Decision:
-    """The alternate now; when all that are up were tried, back off and start over."""
+    """The alternate now; when all that are up were tried, back off and start over.
+
+    Whom all have failed once calls one after the other from then on, with a back-off after each:
+    in an outage of all, every round at once would be as many calls in vain as there are targets.
+    """
     moved = avoiding(job, {target.provider: s.now + AVOID_MS})
-    if isinstance(chosen(moved, s), Send):
+    is_left = isinstance(chosen(moved, s), Send)
+    rounds = _rounds(job, s)
+    if is_left and not rounds:
         return Wait(moved, s.now)
-    rounds = max(0, job.state.calls - 1) // max(1, len(s.route.targets))
     wait = BACKOFF_LEAST_MS + _backoff_ms(BACKOFF_FIRST, BACKOFF_MOST, rounds, s.roll)
-    return Wait(starting_over(job, s.now), s.now + wait)
+    return Wait(moved if is_left else starting_over(job, s.now), s.now + wait)
+
+
+def _rounds(job: Job, s: Situation) -> int:
+    """How many times over those that may take it had failed it, before its last call."""
+    providers = {each.provider for each in eligible(s.route, s.operation, s.scope, s.catalogue)}
+    run = job.state.attempts[-job.state.calls :]
+    failures = sum(each.verdict in FAILED for each in run)
+    return max(0, failures - 1) // max(1, len(providers))
 
 
 def _throttled(job: Job, target: Target, verdict: Verdict, s: Situation) -> Decision:
