@@ -463,7 +463,7 @@ async def test_embeddings_count_the_tokens_of_all_their_inputs(transport: Transp
 async def test_who_is_refused_for_another_reason_uses_up_no_limit(transport: Transport) -> None:
     async with Simulator("openai", behaviour=Behaviour(requests_per_minute=1)) as simulator:
         ask = asks(transport, simulator)
-        for mode in ("throttle", "quota", "bad_key", "reject"):
+        for mode in ("throttle", "quota", "bad_key", "reject", "too_long"):
             await simulator.set_mode(mode)
             await ask("Hello")
         await ask("please REJECT ME")
@@ -472,7 +472,7 @@ async def test_who_is_refused_for_another_reason_uses_up_no_limit(transport: Tra
         counters = simulator.counters
 
     assert answer.status_code == 200
-    assert (counters.most_requests_per_minute, counters.most_arrived_per_minute) == (1, 6)
+    assert (counters.most_requests_per_minute, counters.most_arrived_per_minute) == (1, 7)
 
 
 async def test_counting_anew_does_not_give_the_limit_back(transport: Transport) -> None:

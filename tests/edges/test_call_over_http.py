@@ -36,6 +36,7 @@ VERDICTS: dict[str, W] = {
     "empty": W.AMBIGUOUS,
     "cut": W.AMBIGUOUS,
     "reject": W.JOB_REJECTED,
+    "too_long": W.CONTEXT_TOO_LONG,
     "refuse": W.PROVIDER_DOWN,
     "flap": W.SUCCEEDED,  # it begins up
     "outage": W.AMBIGUOUS,  # its first call hangs

@@ -18,6 +18,7 @@ Mode = Literal[
     "empty",
     "cut",
     "reject",
+    "too_long",
     "refuse",
     "flap",
 ]
@@ -32,8 +33,9 @@ class Behaviour:
         mode: ``ok`` answers · ``slow`` answers after ``slow_seconds`` · ``hang`` never answers ·
             ``unavailable`` 503 · ``outage`` hangs and 503s in turn · ``throttle`` 429 · ``quota``
             no money · ``bad_key`` 401 · ``empty`` a 200 with nothing in it · ``cut`` closes
-            within the body · ``reject`` 400 · ``refuse`` takes no connection · ``flap`` is ``ok``
-            and ``unavailable`` in turn, ``flap_seconds`` each.
+            within the body · ``reject`` 400 · ``too_long`` 400 for more than its context holds ·
+            ``refuse`` takes no connection · ``flap`` is ``ok`` and ``unavailable`` in turn,
+            ``flap_seconds`` each.
         latency_seconds: the shortest time to an answer, in the modes that answer.
         latency_spread_seconds: up to so much longer, evenly spread.
         slow_seconds: the latency in ``slow``.

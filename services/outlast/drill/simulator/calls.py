@@ -21,7 +21,7 @@ from outlast.drill.simulator.minute import Minute
 __all__ = ["Calls"]
 
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
-REFUSING: Final = frozenset({"throttle", "quota", "bad_key", "reject"})
+REFUSING: Final = frozenset({"throttle", "quota", "bad_key", "reject", "too_long"})
 """The modes in which nobody is let in; each has the name of its error."""
 FAILING: Final = frozenset({"unavailable", "outage"})
 

@@ -23,7 +23,7 @@ class Dialect:
     """One family's server.
 
     ``paths`` are those of chat completions, ``embeddings`` those of embeddings; ``errors`` holds
-    a reply for ``bad_key``, ``quota``, ``throttle``, ``unavailable``, ``reject`` and
+    a reply for ``bad_key``, ``quota``, ``throttle``, ``unavailable``, ``reject``, ``too_long`` and
     ``no_such_path``, and with embeddings for ``not_for_chat`` and ``not_for_embeddings``; where
     the family tells limits apart ``throttle_tokens`` too; ``fault`` is what the server itself
     finds wrong with a request.

@@ -65,6 +65,14 @@ OPENAI_ERRORS: Final = {
     "reject": openai_error(
         400, "The request was marked to be rejected.", "invalid_request_error", None
     ),
+    "too_long": openai_error(
+        400,
+        "This model's maximum context length is 128000 tokens. However, your messages resulted in "
+        "128001 tokens. Please reduce the length of the messages.",
+        "invalid_request_error",
+        "context_length_exceeded",
+        "messages",
+    ),
     "no_such_path": openai_error(404, "Invalid URL", "invalid_request_error", None),
     "not_for_chat": openai_error(
         403, "You are not allowed to sample from this model", "invalid_request_error", None
@@ -103,6 +111,13 @@ DEEPSEEK_ERRORS: Final = {
         "invalid_request_error",
         "invalid_request_error",
     ),
+    "too_long": openai_error(
+        400,
+        "This model's maximum context length is 131072 tokens. However, you requested 131073 "
+        "tokens.",
+        "invalid_request_error",
+        "invalid_request_error",
+    ),
     "no_such_path": Reply(
         status=404, body={"error_msg": "Not Found. Please check the configuration."}
     ),
@@ -121,6 +136,7 @@ ANTHROPIC_ERRORS: Final = {
     ),
     "unavailable": anthropic_error(529, "Overloaded", "overloaded_error"),
     "reject": invalid("messages: the request was marked to be rejected"),
+    "too_long": invalid("prompt is too long: 200001 tokens > 200000 maximum"),
     "no_such_path": anthropic_error(404, "Not Found", "not_found_error"),
 }
 
@@ -136,6 +152,12 @@ VLLM_ERRORS: Final = {
     "throttle": _vllm_error(429, "The waiting queue is full", "TooManyRequestsError"),
     "unavailable": _vllm_error(503, "The engine is not ready", "ServiceUnavailableError"),
     "reject": _vllm_error(400, "The request was marked to be rejected", "BadRequestError"),
+    "too_long": _vllm_error(
+        400,
+        "This model's maximum context length is 4096 tokens. However, your request has 4097 input "
+        "tokens.",
+        "BadRequestError",
+    ),
     "no_such_path": Reply(status=404, body={"detail": "Not Found"}),
     "not_for_chat": _vllm_error(
         400, "The model does not support Chat Completions API", "BadRequestError"
